@@ -27,7 +27,7 @@ WRITE_OPTIONS = {
 _verified: dict[Path, tuple[str, int, int, int]] = {}  # what this process has hashed: sha256, size, mtime, inode
 
 
-class DamagedFile(Exception):
+class DamagedFileError(Exception):
     """A referenced file is missing, or its bytes are not what the reference says."""
 
 
@@ -55,7 +55,9 @@ class Storage:
             self.resolve(path).unlink()
         except OSError as error:
             reason = error.strerror or str(error)
-            raise InputError(f"storage {self.uri!r} cannot be written ({reason}): give a folder you may write.") from error
+            raise InputError(
+                f"storage {self.uri!r} cannot be written ({reason}): give a folder you may write."
+            ) from error
         if not is_same:
             raise InputError(f"storage {self.uri!r} does not return what was written to it: check the disk.")
 
@@ -90,7 +92,7 @@ class Storage:
             part.unlink(missing_ok=True)
 
     def verify(self, file: FileRef) -> None:
-        """Raise DamagedFile unless the file is there with the size and the sha256 of its reference.
+        """Raise DamagedFileError unless the file is there with the size and the sha256 of its reference.
 
         A file that this process has already hashed is hashed again only if its size, time or inode moved.
         """
@@ -98,14 +100,14 @@ class Storage:
         try:
             stat = path.stat()
         except FileNotFoundError:
-            raise DamagedFile(f"file missing: {file.path}") from None
+            raise DamagedFileError(f"file missing: {file.path}") from None
         seen = (file.sha256, stat.st_size, stat.st_mtime_ns, stat.st_ino)
         if _verified.get(path) == seen:
             return
         if stat.st_size != file.size:
-            raise DamagedFile(f"file damaged: {file.path} has {stat.st_size} bytes instead of {file.size}")
+            raise DamagedFileError(f"file damaged: {file.path} has {stat.st_size} bytes instead of {file.size}")
         if _sha256(path) != file.sha256:
-            raise DamagedFile(f"file damaged: {file.path} has other content than its name says")
+            raise DamagedFileError(f"file damaged: {file.path} has other content than its name says")
         _verified[path] = seen
 
     def open_parquet(self, file: FileRef) -> pq.ParquetFile:
@@ -140,7 +142,7 @@ class Storage:
     def _publish(self, part: Path, file: FileRef) -> None:
         try:
             self.verify(file)  # the same content is already there: an early cutoff writes nothing
-        except DamagedFile:
+        except DamagedFileError:
             _flush(part)
             final = self.resolve(file.path)
             part.replace(final)
@@ -193,7 +195,7 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Hand a file's, or a folder's, content to the disk: a rename may otherwise survive a crash that the bytes do not."""
+    """Hand the content of a file or folder to the disk: a rename may survive a crash that unflushed bytes do not."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

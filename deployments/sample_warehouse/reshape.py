@@ -1,6 +1,6 @@
 """Reshape TidyTuesday's spotify_songs.csv into the two tables of the source contract.
 
-    python deployments/sample_warehouse/reshape.py spotify_songs.csv deployments/sample_warehouse
+python deployments/sample_warehouse/reshape.py spotify_songs.csv deployments/sample_warehouse
 """
 
 import sys
