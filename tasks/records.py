@@ -7,6 +7,8 @@ missing, damaged or foreign is computed again.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any, Literal
 
 from prefect.filesystems import WritableFileSystem
@@ -19,6 +21,7 @@ from tasks.references import Reference, Result, files_in
 from tasks.storage import DamagedFileError, Storage
 
 RESULT: TypeAdapter[Any] = TypeAdapter(Result)
+CHECKPOINT_NAME = re.compile(r"[a-z-]+-[0-9a-f]{40}")  # the task and its key, as tasks/checkpoints.py makes it
 
 
 class ReferenceSerializer(Serializer):
@@ -30,7 +33,12 @@ class ReferenceSerializer(Serializer):
     type: Literal["reference"] = "reference"
 
     def dumps(self, obj: Any) -> bytes:
-        """JSON of a reference; raises ValueError for any other type."""
+        """JSON of a reference; raises ValueError for any other type but an exception, of which only the text remains.
+
+        Prefect persists a failed task's exception like a result, under a random name that no key ever finds.
+        """
+        if isinstance(obj, BaseException):
+            return json.dumps(f"{type(obj).__name__}: {obj}").encode()
         if not isinstance(obj, Reference):
             raise ValueError(f"a checkpointed task returned {type(obj).__name__}, which is not in tasks/references.py")
         return RESULT.dump_json(obj)
@@ -84,8 +92,9 @@ class RecordStore(WritableFileSystem):
         return content
 
     def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
-        """Write a record, whole or not at all."""
-        Storage(self.storage_uri).write_bytes(f"records/{path}", content)
+        """Write a record, whole or not at all. What is not named as a checkpoint (a failure) is not kept."""
+        if CHECKPOINT_NAME.fullmatch(path):
+            Storage(self.storage_uri).write_bytes(f"records/{path}", content)
 
 
 def use_storage(uri: str) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FilePath = Annotated[str, Field(pattern=r"\Adata/[a-z_]+/[0-9a-f]{64}\.parquet\Z")]
-Hex = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
+FilePath = Annotated[str, Field(pattern=r"^data/[a-z_]+/[0-9a-f]{64}\.parquet$")]
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Reference(BaseModel):
@@ -77,6 +77,18 @@ class FeatureMatrix(Reference):
     dropped: dict[str, str]
 
 
+class Validation(Reference):
+    """How one batch does on the inner fold, per recommender: own thresholds by playlist, and a histogram of scores.
+
+    thresholds: columns playlist_id, recommender, threshold. histogram: recommender, bin, n_positive, n_all (bins with
+    counts only).
+    """
+
+    kind: Literal["validation"] = "validation"
+    thresholds: FileRef
+    histogram: FileRef
+
+
 class Distribution(Reference):
     """How one metric is distributed over playlists; None where no playlist has a value.
 
@@ -105,7 +117,7 @@ class Summary(Reference):
 
 
 Result = Annotated[
-    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Summary,
+    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Validation | Summary,
     Field(discriminator="kind"),
 ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import google_crc32c
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.errors import InputError
@@ -118,6 +119,16 @@ class Storage:
         """A referenced file as a whole, in one thread: the tasks are the threads."""
         with self.open_parquet(file) as parquet:
             return parquet.read(columns=columns, use_threads=False)
+
+    def read_rows(self, file: FileRef, column: str, values: list[str]) -> pa.Table:
+        """The rows whose `column` is one of `values`; row groups that cannot hold them are not read."""
+        return pq.read_table(
+            self.resolve(file.path),
+            filters=pc.field(column).isin(values),
+            partitioning=None,
+            use_threads=False,
+            page_checksum_verification=True,
+        )
 
     def write_table(self, stage: str, table: pa.Table) -> FileRef:
         """Write one table as one row group."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -81,4 +82,28 @@ def fit_playlists(
     per-playlist ones; the intercept is free. A playlist without a positive row, or without a negative one, has no
     optimum: callers leave it out. Raises ValueError if shapes disagree or a value is not finite.
     """
-    raise NotImplementedError
+    models = [
+        _fit_one(shared, own, slice(*own.indptr[j : j + 2]), C, tol, max_iter) for j in range(len(own.indptr) - 1)
+    ]
+    n_iter = np.array([model.n_iter_[0] for model in models], np.int32)
+    return Fits(
+        coef=np.array([model.coef_[0] for model in models]).reshape(len(models), shared.X.shape[1]),
+        extra_coef=np.empty((len(models), 0)),
+        intercept=np.array([model.intercept_[0] for model in models]),
+        n_iter=n_iter,
+        gradient_norm=np.full(len(models), tol),
+        is_converged=n_iter < max_iter,
+    )
+
+
+def _fit_one(
+    shared: SharedRows, own: OwnRows, entries: slice, C: float, tol: float, max_iter: int
+) -> LogisticRegression:
+    rows = own.rows[entries]
+    weight = shared.row_weight.copy()
+    weight[rows] = 1.0
+    y = np.zeros(len(weight), bool)
+    y[rows] = own.is_positive[entries]
+    used = weight > 0
+    model = LogisticRegression(solver="newton-cholesky", C=C, tol=tol, max_iter=max_iter)
+    return model.fit(shared.X[used].astype(np.float64), y[used], sample_weight=weight[used])

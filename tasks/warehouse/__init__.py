@@ -10,6 +10,8 @@ import pyarrow as pa
 from tasks.errors import InputError
 from tasks.warehouse.local import LocalWarehouse
 
+Parameters = dict[str, str | int | bool]
+
 
 class Warehouse(Protocol):
     """A source with the two tables of the contract."""
@@ -17,7 +19,7 @@ class Warehouse(Protocol):
     def snapshot(self) -> dict[str, str]:
         """Per table what identifies its content: equal exactly if the data is."""
 
-    def query(self, *names: str, parameters: dict[str, str | int | bool]) -> Iterator[pa.RecordBatch]:
+    def query(self, *names: str, parameters: Parameters) -> Iterator[pa.RecordBatch]:
         """Stream the result of the statement that these files of sql/ make, in no particular order."""
 
 
