@@ -11,12 +11,14 @@ import functools
 import hashlib
 import importlib.util
 import platform
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 LIBRARIES = ("duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
 LOGGERS = {"log", "logger", "logging", "get_run_logger", "get_logger"}
+_parsing = threading.Lock()  # ast.parse in two threads at once raises SystemError on Python 3.11
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 
 
@@ -27,12 +29,17 @@ def library_versions() -> dict[str, str]:
     return {"python": f"{major}.{minor}"} | {name: version(name) for name in LIBRARIES}
 
 
-@functools.cache
 def code_fingerprint(module: str) -> dict[str, str]:
     """Hashes of `module`, of the first-party modules behind it, and of their SQL, by name ("sql x.sql" for a file).
 
     First-party is what lives in the same top-level package as `module`, or in `tasks`.
     """
+    with _parsing:
+        return _fingerprint(module)
+
+
+@functools.cache
+def _fingerprint(module: str) -> dict[str, str]:
     packages = {module.split(".")[0], "tasks"}
     found: dict[str, str] = {}
     waiting = [module]

@@ -13,13 +13,14 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.urls import url_for
 
 from tasks.artifacts import create_artifacts
 from tasks.errors import InputError
 from tasks.history import wait_for_history
 from tasks.manifest import Manifest, describe_results
 from tasks.records import require_records, use_storage
-from tasks.report import render_report
+from tasks.report import COLUMNS, comparison, render_report
 from tasks.runs import Run, RunFailedError
 from tasks.storage import Storage
 
@@ -90,5 +91,10 @@ def _close(run: Run, store: Storage, message: str, about: dict[str, Any]) -> str
     store.write_bytes(f"{folder}/report.html", render_report(manifest, store).encode())
     create_artifacts(manifest, store)
     run.progress.finish()
+    if rows := comparison(manifest):
+        run.progress.show_table("Means over playlists with held-out tracks", list(COLUMNS), rows)
+    run.progress.say(f"report: {store.uri.rstrip('/')}/{folder}/report.html")
+    if url := url_for("flow-run", obj_id=manifest.run_id):
+        run.progress.say(f"Prefect: {url}")
     store.write_bytes(f"{folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
     return f"{folder}/manifest.json"

@@ -36,6 +36,16 @@ class TaskCounts(BaseModel):
             self.computed += 1
             self.reasons = dict(Counter(self.reasons) + Counter([message]))
 
+    def __add__(self, other: TaskCounts) -> TaskCounts:
+        """The counts of both."""
+        return TaskCounts(
+            computed=self.computed + other.computed,
+            reused=self.reused + other.reused,
+            failed=self.failed + other.failed,
+            reasons=dict(Counter(self.reasons) + Counter(other.reasons)),
+            failures=self.failures | other.failures,
+        )
+
     def sentence(self) -> str:
         """The counts in words, such as "3 computed (input features changed), 2 reused"."""
         reasons = ", ".join(reason for reason in self.reasons if reason)

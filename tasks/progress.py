@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 T = TypeVar("T")
 SECONDS_BETWEEN_UPDATES = 1.0
@@ -31,13 +32,23 @@ class RunProgress:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        self._console.print(line, markup=False)
+        self._console.print(line, markup=False, soft_wrap=True)
 
     def advance(self) -> None:
         """One task run is final."""
         self._done += 1
         if time.monotonic() - self._updated > SECONDS_BETWEEN_UPDATES:
             self._update(min(99.0, 100 * self._done / self._expected))
+
+    def show_table(self, heading: str, columns: list[str], rows: list[tuple[str, list[str]]]) -> None:
+        """Print a table of numbers on standard output."""
+        table = Table(title=heading, title_justify="left")
+        table.add_column("")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, cells in rows:
+            table.add_row(name, *cells)
+        Console().print(table)
 
     def finish(self) -> None:
         """Fill the artifact."""

@@ -107,6 +107,6 @@ def require_records(storage: str, keys: list[str]) -> None:
     missing = [key for key in keys if not Storage(storage).resolve(f"records/{key}").is_file()]
     if missing:
         raise InputError(
-            f"{len(missing)} finished tasks left no record in {storage!r} (the first is {missing[0]}): "
+            f"{len(missing)} finished task run(s) left no record in {storage!r} (the first is {missing[0]}): "
             "free some space or check the permissions, then start the run again; what has a record is reused."
         )

@@ -66,7 +66,7 @@ class Run:
 
     def _settle(self, stage: str, futures: dict[str, PrefectFuture[Any]]) -> list[Any]:
         """Wait for task runs, count what became of them, and return their results, None for those that failed."""
-        started, counts = time.monotonic(), self.tasks.setdefault(stage, TaskCounts())
+        started, counts = time.monotonic(), TaskCounts()
         names = {future.task_run_id: name for name, future in futures.items()}
         self.futures += futures.values()
         label = stage.replace("_", " ")
@@ -74,6 +74,7 @@ class Run:
             future.wait()
             counts.add(names[future.task_run_id], future.state)
             self.progress.advance()
+        self.tasks[stage] = self.tasks.get(stage, TaskCounts()) + counts
         self.progress.say(f"{label}: {counts.sentence()}, {time.monotonic() - started:.1f} s")
         return [future.result() if future.state.is_completed() else None for future in futures.values()]
 
