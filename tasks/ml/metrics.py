@@ -77,7 +77,8 @@ def playlist_metrics(
     All vectors (n,), one entry per track; is_train and is_held_out belong to this playlist, is_cold says that the
     track is in no playlist's train set. Returns the keys of `rank_metrics` over all candidates, over cold ones
     (`cold_`) and over warm ones (`warm_`); those of `classification_metrics` over all; and per subset `n_candidates`
-    and `n_held_out`. A subset without a held-out track has NaN metrics. Scores of train tracks are not looked at.
+    and `n_held_out`. A subset without a held-out track has NaN metrics. Scores of train tracks are not looked at; a
+    track flagged both train and held out is no candidate.
 
     Raises ValueError if a candidate's score is NaN or the shapes differ.
     """
@@ -99,6 +100,7 @@ def metrics_without_model(*, is_train: Bools, is_held_out: Bools, is_cold: Bools
     _check_shapes(is_train, is_held_out, is_cold)
     is_held_out, is_cold = is_held_out[~is_train], is_cold[~is_train]
     counts = _count(is_held_out, is_cold)
+    # Ranks beyond the last candidate and beyond every depth: no metric counts them as hits.
     placements = [_Placement(n, np.full(n_held_out, n + _NDCG_DEPTH), 0.5) for n, n_held_out in counts]
     classified = _classify(is_held_out.size, _n_set(is_held_out), 0, 0)
     return _name([_measure(placement) for placement in placements], classified, counts)
