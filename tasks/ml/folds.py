@@ -23,11 +23,11 @@ _GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's increment, 2**64 / golden ratio
 
 
 def hash_ids(ids: Sequence[str] | NDArray[np.object_] | pd.Series) -> Hashes:
-    """SipHash-2-4 of each id's UTF-8 bytes under a fixed key, (n,).
+    """SipHash-2-4 of each id's UTF-8 bytes under a fixed key, then SplitMix64's finaliser, (n,).
 
-    The same for an id in every process, on every platform and beside any other ids. pandas computes it; a test holds
-    the algorithm itself, so that a release that changes it cannot go unnoticed. Raises ValueError if an id is not a
-    string (a missing one included).
+    The same for an id in every process, on every platform and beside any other ids. pandas computes both steps; a test
+    holds them against the published algorithms, so that a release that changes one cannot go unnoticed. Raises
+    ValueError if an id is not a string (a missing one included).
     """
     values = np.asarray(ids, dtype=object)
     if (kind := pd.api.types.infer_dtype(values, skipna=False)) not in ("string", "empty"):

@@ -4,8 +4,8 @@ Candidates are the tracks outside the playlist's train set, the held-out ones ar
 score, ties by the smaller `tie_order` (a hash of the track, never its position). Ranking metrics also exist over the
 cold candidates alone (in no train playlist) and over the warm ones. Means over playlists skip NaN and count it.
 
-Every rank metric is a function of the ranks of the relevant candidates. These come from counting, for each candidate,
-the relevant ones ahead of it: O(n log p) for n candidates and p relevant ones, and no sort of the n.
+Every rank metric is a function of the ranks of the relevant candidates. These come from counting the candidates ahead
+of each, not from sorting: a few passes per relevant candidate, each many times faster than a sort.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tasks.ml.selection import count_above
 
 Numbers = NDArray[np.number]
 Ints = NDArray[np.integer]
@@ -75,7 +77,8 @@ def playlist_metrics(
     All vectors (n,), one entry per track; is_train and is_held_out belong to this playlist, is_cold says that the
     track is in no playlist's train set. Returns the keys of `rank_metrics` over all candidates, over cold ones
     (`cold_`) and over warm ones (`warm_`); those of `classification_metrics` over all; and per subset `n_candidates`
-    and `n_held_out`. A subset without a held-out track has NaN metrics. Scores of train tracks are not looked at.
+    and `n_held_out`. A subset without a held-out track has NaN metrics. Scores of train tracks are not looked at; a
+    track flagged both train and held out is no candidate.
 
     Raises ValueError if a candidate's score is NaN or the shapes differ.
     """
@@ -97,6 +100,7 @@ def metrics_without_model(*, is_train: Bools, is_held_out: Bools, is_cold: Bools
     _check_shapes(is_train, is_held_out, is_cold)
     is_held_out, is_cold = is_held_out[~is_train], is_cold[~is_train]
     counts = _count(is_held_out, is_cold)
+    # Ranks beyond the last candidate and beyond every depth: no metric counts them as hits.
     placements = [_Placement(n, np.full(n_held_out, n + _NDCG_DEPTH), 0.5) for n, n_held_out in counts]
     classified = _classify(is_held_out.size, _n_set(is_held_out), 0, 0)
     return _name([_measure(placement) for placement in placements], classified, counts)
@@ -111,54 +115,46 @@ def train_metrics(scores: Numbers, is_positive: Bools, threshold: float) -> dict
 def _place(scores: Numbers, is_relevant: Bools, tie_order: Ints, is_cold: Bools) -> list[_Placement]:
     """The placements among all candidates, the cold ones and the warm ones."""
     relevant = np.flatnonzero(is_relevant)
-    relevant = relevant[np.lexsort((-tie_order[relevant], scores[relevant]))[::-1]]
-    n_cells = relevant.size + 1
-    offset = n_cells * is_cold
-
-    def tally(n_relevant: Ints) -> Ints:
-        return np.bincount(n_relevant + offset, minlength=2 * n_cells).reshape(2, n_cells)
-
-    above, not_below, ahead = _count_relevant(scores, tie_order, relevant)
-    n_ahead, n_either = tally(ahead), tally(above) + tally(not_below)
-    is_cold = is_cold[relevant]
+    relevant = relevant[np.argsort(tie_order[relevant])]
+    counts = _count_rivals(scores, tie_order, is_cold, relevant)
+    n_cold, is_cold = _n_set(is_cold), is_cold[relevant]
     return [
-        _placement(n_ahead.sum(axis=0), n_either.sum(axis=0), np.ones(relevant.size, dtype=bool)),
-        _placement(n_ahead[1], n_either[1], is_cold),
-        _placement(n_ahead[0], n_either[0], ~is_cold),
+        _placement(scores.size, counts.sum(axis=0)),
+        _placement(n_cold, counts[1][:, is_cold]),
+        _placement(scores.size - n_cold, counts[0][:, ~is_cold]),
     ]
 
 
-def _count_relevant(scores: Numbers, tie_order: Ints, relevant: Ints) -> tuple[Ints, Ints, Ints]:
-    """For each of n candidates the relevant ones with a higher score, with no lower score, and ahead in the ranking.
+def _count_rivals(scores: Numbers, tie_order: Ints, is_cold: Bools, relevant: Ints) -> Ints:
+    """For each relevant candidate the warm [0] and the cold [1] candidates that rival it, (2, 3, p).
 
-    relevant: (p,) positions, best first. The three differ only where a relevant candidate (itself included) has the
-    same score. Equal scores have equal `above`, so the tied are in the order of (above, tie_order); tie_order is first
-    reduced to 0 to p, so that the pair fits one integer.
+    The three: those with a higher score; with the same score (itself included); with the same score and an earlier
+    tie_order. relevant: (p,) positions, tie_order ascending.
     """
-    p, ascending = relevant.size, scores[relevant][::-1]
-    above = p - np.searchsorted(ascending, scores, side="right")
-    not_below, ahead = above.copy(), above.copy()
-    if p:
-        # Where no relevant score is at or below, the index is -1: the best one, which is not equal either.
-        tied = np.flatnonzero(ascending[p - 1 - above] == scores)
-        not_below[tied] = p - np.searchsorted(ascending, scores[tied], side="left")
-        key = above[tied] * (p + 1) + np.searchsorted(np.sort(tie_order[relevant]), tie_order[tied])
-        ahead[tied] = np.searchsorted(key[np.searchsorted(tied, relevant)], key)
-    return above, not_below, ahead
+    levels, level_of = np.unique(scores[relevant], return_inverse=True)
+    strata = scores[~is_cold], scores[is_cold]
+    above = np.stack([count_above(levels, stratum) for stratum in strata])
+    tied = np.stack([count_above(levels, stratum, or_equal=True) for stratum in strata]) - above
+    counts = np.stack([above[:, level_of], tied[:, level_of], np.zeros((2, relevant.size), dtype=np.int64)], axis=1)
+    for level in np.flatnonzero(tied.sum(axis=0) > 1):
+        members = np.flatnonzero(scores == levels[level])
+        ours = np.flatnonzero(level_of == level)
+        for stratum, rivals in enumerate((members[~is_cold[members]], members[is_cold[members]])):
+            later = count_above(tie_order[relevant[ours]], tie_order[rivals], or_equal=True)
+            counts[stratum, 2, ours] = rivals.size - later
+    return counts
 
 
-def _placement(n_ahead: Ints, n_either: Ints, is_member: Bools) -> _Placement:
-    """One subset's placement, from its candidates tallied by the relevant ones of all subsets ahead of them.
+def _placement(n: int, counts: Ints) -> _Placement:
+    """Ranks and AUC of the r relevant among n candidates, from their rivals counted as in `_count_rivals`, (3, r).
 
-    n_ahead: (p + 1,), entry j counts candidates behind the first j relevant ones; among them, at j, is relevant one j
-    itself. n_either: the same by score alone, ties tallied once as not above and once as above: each pair then counts
-    2, 1 or 0. Pairs of relevant ones, which the AUC leaves out, sum to r * r.
+    AUC is the Mann-Whitney statistic over relevant and irrelevant; the pairs of relevant ones sum to r * r / 2.
     """
-    n, n_members = int(n_ahead.sum()), np.concatenate([[0], np.cumsum(is_member)])
-    r = int(n_members[-1])
-    n_pairs = 2 * r * (n - r)
-    auc = float((n_either @ n_members - r * r) / n_pairs) if n_pairs else math.nan
-    return _Placement(n, np.cumsum(n_ahead)[:-1][is_member], auc)
+    above, tied, tied_ahead = counts
+    r = above.size
+    n_won_twice = int(np.sum(2 * (n - above) - tied))
+    auc = (n_won_twice - r * r) / (2 * r * (n - r)) if 0 < r < n else math.nan
+    return _Placement(n, np.sort(1 + above + tied_ahead), auc)
 
 
 def _measure(placement: _Placement) -> dict[str, float]:

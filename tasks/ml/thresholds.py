@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.ml.selection import count_above
+
 Numbers = NDArray[np.number]
 Bools = NDArray[np.bool_]
 
@@ -30,7 +32,7 @@ def own_threshold(scores: Numbers, is_positive: Bools) -> float:
     scores, is_positive: (n,). Only a positive's score can be the lowest one accepted at the optimum. The threshold is
     the midpoint between that score and the next lower one among all candidates, or the score itself where there is
     nothing lower, the next lower is -inf, or no number lies between. Of equal F1 the higher threshold wins. NaN
-    without a positive. Time is O(n log p) for p positives.
+    without a positive. No sort of the n scores.
 
     Raises ValueError if a score is NaN or the shapes differ.
     """
@@ -38,8 +40,8 @@ def own_threshold(scores: Numbers, is_positive: Bools) -> float:
     accepted, n_true = np.unique(scores[is_positive], return_counts=True)
     if accepted.size == 0:
         return float("nan")
-    n_reached = np.bincount(np.searchsorted(accepted, scores, side="right"), minlength=accepted.size + 1)
-    chosen = accepted[_best_cut(_at_or_above(n_true), _at_or_above(n_reached[1:]))]
+    n_predicted = count_above(accepted, scores, or_equal=True)
+    chosen = accepted[_best_cut(_at_or_above(n_true), n_predicted, n_positive=int(n_true.sum()))]
     lower = scores[scores < chosen]
     return _between(float(lower.max()), float(chosen)) if lower.size else float(chosen)
 
@@ -67,7 +69,7 @@ def pooled_threshold(histogram: NDArray[np.int64]) -> float:
     n_positive, n_all = histogram
     if n_positive.sum() == 0:
         return float("nan")
-    cut = _best_cut(_at_or_above(n_positive)[1:], _at_or_above(n_all)[1:], total=n_positive.sum())
+    cut = _best_cut(_at_or_above(n_positive)[1:], _at_or_above(n_all)[1:], n_positive=int(n_positive.sum()))
     return float(EDGES[cut])
 
 
@@ -92,12 +94,11 @@ def _at_or_above(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(counts[::-1])[::-1]
 
 
-def _best_cut(n_true: NDArray[np.int64], n_predicted: NDArray[np.int64], total: int | None = None) -> int:
+def _best_cut(n_true: NDArray[np.int64], n_predicted: NDArray[np.int64], *, n_positive: int) -> int:
     """The last position with the largest F1 = 2 true / (predicted + positives), cuts in ascending order.
 
     Equal fractions of integers below 2**53 divide to equal floats, so ties are exact.
     """
-    n_positive = n_true[0] if total is None else total
     f1 = 2 * n_true / (n_predicted + n_positive)
     return int(f1.size - 1 - np.argmax(f1[::-1]))
 
