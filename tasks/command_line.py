@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -15,11 +16,14 @@ from prefect.client.schemas.objects import State
 from prefect.logging.handlers import PrefectConsoleHandler
 from pydantic import ValidationError
 
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
 
 def run_command(flow: Flow[..., Any]) -> None:
     """Run a flow with the options of the command line, print what it returns, and exit.
 
-    Exit code 0 after a good run, 1 with one sentence on standard error after a failed one or a wrong option.
+    Exit code 0 after a good run, 1 with one sentence on standard error after a failed one or a wrong option, 130 after
+    SIGINT or SIGTERM.
     """
     name = f"python -m flows.{flow.fn.__name__}"
     app = cyclopts.App(name=name, version=version("playlist-models"), result_action="return_value")
@@ -32,7 +36,12 @@ def run_command(flow: Flow[..., Any]) -> None:
         command(*bound.args, **bound.kwargs)
         return
     _quieten_console()
-    state: State[Any] = flow(*bound.args, **bound.kwargs, return_state=True)  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and takes a temporary server along
+    try:
+        state: State[Any] = flow(*bound.args, **bound.kwargs, return_state=True)  # type: ignore[assignment]
+    except KeyboardInterrupt:
+        print(f"{flow.name}: interrupted; the same command goes on from what is finished.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     if not state.is_completed():
         sys.exit(f"{flow.name}: {state.message}")
     print(state.result())
