@@ -1,6 +1,7 @@
 # Everything sets itself up: Python 3.11 or newer with its venv module, and make, are all it takes.
 PYTHON ?= python3
 SERVER_PORT ?= 4200
+KILLS ?= 20
 BIN := .venv/bin
 
 # Prefect keeps its database and settings in the checkout, and sends nothing to anybody.
@@ -9,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
 
-.PHONY: demo test lint server stop clean lock help
+.PHONY: demo test chaos lint server stop clean lock help
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -20,6 +21,9 @@ demo: server  ## train on the bundled playlists against a local Prefect server, 
 
 test: .venv/ready  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: server  ## kill runs at random moments and compare what the next ones leave; KILLS=20 of them
+	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tests.integration.chaos $(KILLS)
 
 lint: .venv/ready  ## ruff, ruff format and mypy
 	$(BIN)/ruff check .
