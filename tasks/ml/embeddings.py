@@ -10,8 +10,7 @@ with it, every positive looks like its playlist, which no held-out track does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,44 +46,31 @@ class EntitySpace:
     sums: Floats
 
 
-def count_entities(indptr: Ints, tracks: Ints, codes: Ints, n_entities: int) -> csr_array:
-    """How many of each playlist's tracks belong to each entity, (p, n_entities) int32.
-
-    Playlist j has the tracks tracks[indptr[j]:indptr[j + 1]]. codes: (number of tracks,) entity of each track; -1,
-    unknown, is left out.
-    """
-    entity = codes[tracks]
-    is_known = entity >= 0
-    known_before = np.concatenate([[0], np.cumsum(is_known)])
-    ones = np.ones(int(known_before[-1]), np.int32)
-    counts = csr_array((ones, entity[is_known], known_before[indptr]), shape=(len(indptr) - 1, n_entities))
-    counts.sum_duplicates()
-    return counts
-
-
-def fit_space(
-    counts: csr_array, *, n_dimensions: int = N_DIMENSIONS, max_playlists: int = 200_000, seed: int = _SEED
-) -> EntitySpace:
+def fit_space(counts: csr_array, *, n_dimensions: int = N_DIMENSIONS, max_playlists: int = 200_000) -> EntitySpace:
     """Learn the space from the train memberships alone.
 
-    counts: (p, n) as `count_entities` returns it. Rows log1p(c) idf, each of unit length, are decomposed; then
-    U = rows V / s sqrt(number of rows), which has unit mean square per dimension. Signs make the largest loading of
-    each left vector positive. The SVD sees at most max_playlists of them, evenly spaced, which bounds time and memory;
-    all of them count in idf and in the sums.
+    counts: (p, n) as `count_entities` returns it. Rows log1p(c) idf, each of unit length, are decomposed into U s V';
+    playlist coordinates are U sqrt(p), of unit mean square per dimension. At most max_playlists rows, evenly spaced,
+    enter the decomposition, which bounds its time and memory; all of them count in idf and in the sums.
 
-    k is n_dimensions, or the rank of the matrix where that is smaller (few playlists, few entities); 0 if counts has
-    no entry.
+    k is n_dimensions, or the rank of the matrix where that is less (few playlists or entities, or all alike), and 0
+    without any membership. Entities without a train membership leave no trace: if codes follow an order of the names,
+    such entities move no byte of the others. Deterministic for one thread of one BLAS.
     """
     n_playlists, n_entities = counts.shape
     n_with = np.bincount(counts.indices, minlength=n_entities)
     idf = np.log1p(np.divide(n_playlists, n_with, out=np.zeros(n_entities), where=n_with > 0))
     step = max(1, -(-n_playlists // max_playlists))
-    projection = _decompose(_unit_rows(counts[::step], idf), n_dimensions, seed) * idf[:, None]
-    space = EntitySpace(idf, n_with == 1, projection.astype(np.float32), np.empty(0, np.float32))
+    seen = np.flatnonzero(n_with)
+    loadings = _decompose(_unit_rows(counts[::step, seen], idf[seen]), n_dimensions)
+    projection = np.zeros((n_entities, loadings.shape[1]), np.float32)
+    projection[seen] = loadings * idf[seen, None]
+    space = EntitySpace(idf, n_with == 1, projection, np.zeros_like(projection))
     sums = np.zeros(projection.shape)
-    for part in _slices(counts):
+    for start in range(0, n_playlists, _PLAYLISTS_AT_A_TIME):
+        part = counts[start : start + _PLAYLISTS_AT_A_TIME]
         sums += _log1p(part).T @ place_playlists(space, part)
-    return EntitySpace(space.idf, space.is_alone, space.projection, sums.astype(np.float32))
+    return replace(space, sums=sums.astype(np.float32))
 
 
 def place_playlists(space: EntitySpace, counts: csr_array) -> NDArray[np.float64]:
@@ -108,25 +94,34 @@ def vectors(space: EntitySpace) -> NDArray[np.float32]:
 
 
 def vectors_without(space: EntitySpace, coordinates: Floats, entity: Ints, count: Ints) -> NDArray[np.float32]:
-    """Vectors of m tracks' entities as they are without the track's membership in one train playlist, (m, k).
+    """Vectors of m tracks' entities as they would be without the track's membership in one train playlist, (m, k).
 
     coordinates: (m, k) U of that playlist. entity: (m,) code of the track's entity, -1 gives 0. count: (m,) tracks of
     the entity in the playlist, this one included. From the entity's sum goes (log1p(c) - log1p(c - 1)) U, and nothing,
     exactly 0, is left if this was its only membership. The space itself, U included, is not fitted again.
     """
-    step = np.log1p(count) - np.log1p(np.maximum(count - 1, 0))
-    left = space.sums[entity].astype(np.float64) - step[:, None] * coordinates
-    left[(entity < 0) | (space.is_alone[entity] & (count == 1))] = 0.0
+    left = np.zeros(coordinates.shape)
+    known = np.flatnonzero(entity >= 0)
+    known = known[~(space.is_alone[entity[known]] & (count[known] == 1))]
+    step = np.log1p(count[known]) - np.log1p(count[known] - 1)
+    left[known] = space.sums[entity[known]] - step[:, None] * coordinates[known]
     return _shrink(left).astype(np.float32)
 
 
-def _decompose(rows: csr_array, n_dimensions: int, seed: int) -> NDArray[np.float64]:
-    """V / s sqrt(p), (n, k)."""
+def _decompose(rows: csr_array, n_dimensions: int) -> NDArray[np.float64]:
+    """V / s sqrt(p), (n, k), by the randomised method of Halko, Martinsson and Tropp (2011).
+
+    Signs are fixed: the largest entry of each column of U is positive.
+    """
     if not rows.nnz:
         return np.zeros((rows.shape[1], 0))
-    k = min(n_dimensions, *rows.shape)
     _, s, vt = randomized_svd(
-        rows, k, n_iter=_POWER_ITERATIONS, power_iteration_normalizer="QR", flip_sign=True, random_state=seed
+        rows,
+        min(n_dimensions, *rows.shape),
+        n_iter=_POWER_ITERATIONS,
+        power_iteration_normalizer="QR",
+        flip_sign=True,
+        random_state=_SEED,
     )
     is_kept = s > _SMALLEST_SINGULAR_VALUE * s[0]
     return (vt[is_kept] / s[is_kept, None]).T * np.sqrt(rows.shape[0])
@@ -143,12 +138,6 @@ def _log1p(counts: csr_array) -> csr_array:
     return csr_array((np.log1p(counts.data), counts.indices, counts.indptr), shape=counts.shape)
 
 
-def _slices(counts: csr_array) -> Iterator[csr_array]:
-    for start in range(0, counts.shape[0], _PLAYLISTS_AT_A_TIME):
-        yield counts[start : start + _PLAYLISTS_AT_A_TIME]
-
-
 def _shrink(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """SCALE times sums of length below 1; k = 0 has no rows to divide."""
     norm = np.linalg.norm(sums, axis=1, keepdims=True)
     return SCALE * sums / (norm + SHRINKAGE * np.sqrt(sums.shape[1]))
