@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
-MEMORY = 10
+MEMORY = 20
+RADIUS = 1.0
 OVERSHOOT = 0.9
 MIN_SHRINK = 0.1
 MAX_PASSES_WITHOUT_PROGRESS = 20
 MIN_CURVATURE = 1e-12  # relative s'y below which rounding decides its sign
-ROUGH_REDUCTION = 0.1
+ROUGH_REDUCTION = 0.3
 ROUGH_SHARE = 0.9
 ROUGH_MAX_PASSES = 15
 
@@ -41,6 +42,9 @@ class Problems(Protocol):
 
     def precondition(self, g: Floats) -> Floats:
         """(p, k) P^-1 g, with P symmetric, positive definite and near the Hessian."""
+
+    def length(self, direction: Floats) -> Floats:
+        """(p,) how far a step of direction (p, k) goes, in a unit over which the Hessian changes moderately."""
 
     def keep(self, mask: Bools) -> None:
         """Drop the problems outside mask (p,), keep the order of the others."""
@@ -67,10 +71,8 @@ def minimise(problems: Problems, x0: Floats, *, target: Floats, max_iter: int, r
     """
     best = Minima(np.full(x0.shape, np.nan), np.zeros(len(x0), dtype=np.int32), np.full(len(x0), np.inf))
     last_progress = np.zeros(len(x0), dtype=np.int32)
-    if rough is None or max_iter <= ROUGH_MAX_PASSES:
-        search = _Search(problems, x0)
-    else:
-        search = _approach(rough, problems, x0)
+    is_direct = rough is None or max_iter <= ROUGH_MAX_PASSES
+    search = _Search(problems, x0) if is_direct else _approach(rough, problems, x0)
     while True:
         index, norm = search.index, search.norm()
         better = norm < best.norm[index]  # False for NaN
@@ -102,7 +104,7 @@ class _Search:
         p, k = x.shape
         self.index, self.x = np.arange(p), x
         self.gamma, self.rho = np.ones(p), np.zeros((MEMORY, p))
-        self.S, self.Y = np.zeros((MEMORY, p, k)), np.zeros((MEMORY, p, k))
+        self.S, self.Y = np.zeros((2, MEMORY, p, k), dtype=np.float32)  # enough for a direction, half the traffic
         self.n_passes = self.n_steps = 0
         self.move_to(problems)
 
@@ -116,13 +118,13 @@ class _Search:
         self.step = np.ones(len(self.x))
 
     def norm(self) -> Floats:
-        """(p,) sqrt(g'P^-1 g)."""
-        return np.sqrt(np.vecdot(self.g, self.Pg))
+        """(p,) sqrt(g'P^-1 g), or with what was learned of the Hessian in place of P if that is more."""
+        return np.sqrt(np.maximum(np.vecdot(self.g, self.Pg), self.decrement))
 
     def keep(self, mask: Bools) -> None:
         """Drop the problems outside mask."""
         self.problems.keep(mask)
-        for name in ("index", "x", "g", "Pg", "direction", "step", "slope", "gamma"):
+        for name in ("index", "x", "g", "Pg", "decrement", "direction", "step", "slope", "gamma"):
             setattr(self, name, getattr(self, name)[mask])
         self.rho, self.S, self.Y = self.rho[:, mask], self.S[:, mask], self.Y[:, mask]
 
@@ -163,17 +165,20 @@ class _Search:
         self.rho[:, ascends] = 0
         direction[ascends] = -self.Pg[ascends]
         slope[ascends] = np.vecdot(self.g[ascends], direction[ascends])
-        return direction, slope
+        self.decrement = -slope
+        shorten = RADIUS / np.maximum(self.problems.length(direction), RADIUS)
+        return direction * shorten[:, None], slope * shorten
 
     def _two_loop(self, g: Floats) -> Floats:
         """(p, k) the approximate inverse Hessian times g."""
+        rho = self.rho.astype(np.float32)
         newest_first = [i % MEMORY for i in range(self.n_steps - 1, max(-1, self.n_steps - 1 - MEMORY), -1)]
-        q, alpha = g.copy(), {}
+        q, alpha = g.astype(np.float32), {}
         for i in newest_first:
-            alpha[i] = self.rho[i] * np.vecdot(self.S[i], q)
+            alpha[i] = rho[i] * np.vecdot(self.S[i], q)
             q -= alpha[i][:, None] * self.Y[i]
-        q = self.gamma[:, None] * self.problems.precondition(q)
+        q = (self.gamma[:, None] * self.problems.precondition(q)).astype(np.float32)
         for i in reversed(newest_first):
-            beta = self.rho[i] * np.vecdot(self.Y[i], q)
+            beta = rho[i] * np.vecdot(self.Y[i], q)
             q += (alpha[i] - beta)[:, None] * self.S[i]
-        return q
+        return q.astype(np.float64)

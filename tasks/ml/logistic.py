@@ -25,7 +25,7 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 CHUNK_PLAYLISTS = 512
-CHUNK_OWN_ENTRIES = 2**21
+CHUNK_OWN_ENTRIES = 2**22
 NEGLIGIBLE_SHARE = 1e-9  # of the shared weight; less is what rounding leaves of a difference that is 0
 _WHITENING = Lock()
 
@@ -90,7 +90,7 @@ def fit_playlists(
     C: float = 1.0,
     extra_prior: tuple[float, ...] = (),
     extra_strength: float = 1.0,
-    tol: float = 1e-6,
+    tol: float = 5e-6,
     max_iter: int = 200,
     polish: bool = False,
 ) -> Fits:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 2**20  # small enough for the cache and for memory that is used again
 # A direction in which the shared rows hardly vary is kept, because own rows may vary in it, but its scale stops here:
 # eigenvalues come with an absolute error of some 1e-15 of the largest, so that a smaller scale would be noise.
 MIN_RELATIVE_VARIANCE = 1e-12

@@ -102,7 +102,7 @@ def test_any_problem_has_the_optimum_of_its_explicit_matrix(seed, d, e, n_own, h
     options = {"C": C, "extra_prior": (2.0, 1.0)[:e], "extra_strength": 0.7}
     expected = reference(shared, own, **options)
     fits = fit_playlists(shared, own, **options)
-    assert fits.is_converged.all() and (fits.gradient_norm <= 1e-6).all()
+    assert fits.is_converged.all() and (fits.gradient_norm <= 1e-5).all()
     np.testing.assert_allclose(flat(fits), expected, atol=1e-4)
     polished = fit_playlists(shared, own, **options, polish=True)
     np.testing.assert_allclose(flat(polished), expected, atol=1e-6)
@@ -258,7 +258,7 @@ def test_too_few_iterations_are_reported_with_the_last_iterate():
     X = features("standard")
     fits = fit_playlists(SharedRows(X, np.ones(len(X))), playlists(X), max_iter=3)
     assert not fits.is_converged.any() and (fits.n_iter <= 3).all()
-    assert np.isfinite(flat(fits)).all() and (fits.gradient_norm > 1e-6).all()
+    assert np.isfinite(flat(fits)).all() and (fits.gradient_norm > 1e-5).all()
 
 
 def test_a_batch_in_several_chunks_has_the_same_models(monkeypatch):
