@@ -5,11 +5,11 @@ every problem keeps its own direction, step and memory, and leaves when it has c
 
 - Direction: two-loop recursion (Nocedal 1980, "Updating quasi-Newton matrices with limited storage"; Nocedal and
   Wright, "Numerical optimization", algorithm 7.4), started from a preconditioner P scaled by s'y / y'P^-1 y.
-- Step: 1, unless the slope along the direction comes out above OVERSHOOT times what it was in size. Then the step was
-  too long and is repeated at the zero of the secant through both slopes. Only gradients are compared: differences of
-  objectives drown in float32 long before gradients do.
-- Measure: sqrt(g'P^-1 g), the norm of the gradient g in preconditioned coordinates. It does not depend on the scale
-  of the unknowns, and half its square is about how far the objective is above its minimum.
+- Step: 1, or as far as RADIUS allows. If the slope along the direction comes out above OVERSHOOT times what it was in
+  size, the step was too long and is repeated at the zero of the secant through both slopes. Only gradients are
+  compared: differences of objectives drown in float32 long before gradients do.
+- Measure: the Newton decrement sqrt(g'H^-1 g), with P or what was learned of the Hessian H for H, whichever gives more.
+  It does not depend on the scale of the unknowns; half its square is how far the objective is above its minimum.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Problems(Protocol):
 
 @dataclass(frozen=True)
 class Minima:
-    """x (p, k): the best iterate of each problem. n_iter (p,): passes. norm (p,): sqrt(g'P^-1 g) at x."""
+    """x (p, k): the best iterate of each problem. n_iter (p,): passes. norm (p,): the measure at x."""
 
     x: Floats
     n_iter: NDArray[np.int32]
@@ -60,21 +60,20 @@ class Minima:
 
 
 def minimise(problems: Problems, x0: Floats, *, target: Floats, max_iter: int, rough: Problems | None = None) -> Minima:
-    """Bring the gradient norm of each problem to its target (p,), or as low as max_iter passes and rounding allow.
+    """Bring the measure of each problem to its target (p,), or as low as max_iter passes and rounding allow.
 
     With `rough`, cheap approximations of the same problems, the first steps are taken on those, until ROUGH_SHARE of
-    them have come down to ROUGH_REDUCTION of their norm at x0; what was learned of the curvature is kept. Those passes
-    count as well; a max_iter of ROUGH_MAX_PASSES or less does without them.
+    them have come down to ROUGH_REDUCTION of their measure at x0; what was learned of the curvature is kept. Their
+    passes count as well; a max_iter of ROUGH_MAX_PASSES or less does without them.
 
-    A problem also stops after MAX_PASSES_WITHOUT_PROGRESS passes without a new smallest norm. Undefined case: where
+    A problem also stops after MAX_PASSES_WITHOUT_PROGRESS passes without a new smallest measure. Undefined case: where
     no gradient is finite, x is NaN and the norm inf.
     """
     best = Minima(np.full(x0.shape, np.nan), np.zeros(len(x0), dtype=np.int32), np.full(len(x0), np.inf))
     last_progress = np.zeros(len(x0), dtype=np.int32)
-    is_direct = rough is None or max_iter <= ROUGH_MAX_PASSES
-    search = _Search(problems, x0) if is_direct else _approach(rough, problems, x0)
+    search = _approach(rough if max_iter > ROUGH_MAX_PASSES else None, problems, x0)
     while True:
-        index, norm = search.index, search.norm()
+        index, norm = search.index, search.measure()
         better = norm < best.norm[index]  # False for NaN
         best.x[index[better]], best.norm[index[better]] = search.x[better], norm[better]
         best.n_iter[index] = search.n_passes
@@ -88,10 +87,12 @@ def minimise(problems: Problems, x0: Floats, *, target: Floats, max_iter: int, r
         search.advance()
 
 
-def _approach(rough: Problems, problems: Problems, x0: Floats) -> _Search:
+def _approach(rough: Problems | None, problems: Problems, x0: Floats) -> _Search:
+    if rough is None:
+        return _Search(problems, x0)
     search = _Search(rough, x0)
-    enough = ROUGH_REDUCTION * search.norm()
-    while search.n_passes < ROUGH_MAX_PASSES and np.mean(search.norm() <= enough) < ROUGH_SHARE:
+    enough = ROUGH_REDUCTION * search.measure()
+    while search.n_passes < ROUGH_MAX_PASSES and np.mean(search.measure() <= enough) < ROUGH_SHARE:
         search.advance()
     search.move_to(problems)
     return search
@@ -117,8 +118,8 @@ class _Search:
         self.direction, self.slope = self._descend()
         self.step = np.ones(len(self.x))
 
-    def norm(self) -> Floats:
-        """(p,) sqrt(g'P^-1 g), or with what was learned of the Hessian in place of P if that is more."""
+    def measure(self) -> Floats:
+        """(p,) the measure of the module's docstring."""
         return np.sqrt(np.maximum(np.vecdot(self.g, self.Pg), self.decrement))
 
     def keep(self, mask: Bools) -> None:

@@ -71,8 +71,10 @@ class OwnRows:
 class Fits:
     """Models of p playlists.
 
-    coef (p, d), extra_coef (p, e), intercept (p,): float64. n_iter (p,): int32. gradient_norm (p,): Euclidean norm of
-    the gradient at the solution, relative to its norm at the zero model. is_converged (p,): bool.
+    coef (p, d), extra_coef (p, e), intercept (p,): float64. n_iter (p,): int32, passes over the rows. gradient_norm
+    (p,): norm of the gradient at the solution relative to that of the zero model, which gives every row probability 0;
+    both Euclidean in coordinates in which the Hessian is near the identity, so that it is about the relative error of
+    scores. is_converged (p,): bool.
     """
 
     coef: Floats

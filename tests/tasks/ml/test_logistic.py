@@ -254,6 +254,19 @@ def test_a_playlist_of_one_class_gets_nan_and_does_not_disturb_the_others():
     assert np.isnan(flat(fits)[1:4]).all() and np.isinf(fits.gradient_norm[1:4]).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+def test_a_playlist_whose_numbers_overflow_gets_nan_and_does_not_disturb_the_others():
+    rng = np.random.default_rng(12)
+    shared = SharedRows(rng.normal(size=(200, 2)).astype(np.float32), np.ones(200))
+    own = make_own(rng, 200, [20, 20], 2, 1, has_own_X=True)
+    huge = own.extra.astype(float)
+    huge[:20] = 1e39
+    fits = fit_playlists(shared, replace(own, extra=huge))
+    np.testing.assert_array_equal(fits.is_converged, [False, True])
+    assert np.isnan(flat(fits)[0]).all() and np.isinf(fits.gradient_norm[0])
+    np.testing.assert_allclose(flat(fits)[1], reference(shared, own)[1], atol=1e-4)
+
+
 def test_too_few_iterations_are_reported_with_the_last_iterate():
     X = features("standard")
     fits = fit_playlists(SharedRows(X, np.ones(len(X))), playlists(X), max_iter=3)
