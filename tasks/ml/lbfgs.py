@@ -5,11 +5,11 @@ every problem keeps its own direction, step and memory, and leaves when it has c
 
 - Direction: two-loop recursion (Nocedal 1980, "Updating quasi-Newton matrices with limited storage"; Nocedal and
   Wright, "Numerical optimization", algorithm 7.4), started from a preconditioner P scaled by s'y / y'P^-1 y.
-- Step: 1, unless the slope along the direction comes out above OVERSHOOT times what it was in size. Then the step was
-  too long and is repeated at the zero of the secant through both slopes. Only gradients are compared: differences of
-  objectives drown in float32 long before gradients do.
-- Measure: sqrt(g'P^-1 g), the norm of the gradient g in preconditioned coordinates. It does not depend on the scale
-  of the unknowns, and half its square is about how far the objective is above its minimum.
+- Step: 1, or as far as RADIUS allows. If the slope along the direction comes out above OVERSHOOT times what it was in
+  size, the step was too long and is repeated at the zero of the secant through both slopes. Only gradients are
+  compared: differences of objectives drown in float32 long before gradients do.
+- Measure: the Newton decrement sqrt(g'H^-1 g), with P or what was learned of the Hessian H for H, whichever gives more.
+  It does not depend on the scale of the unknowns; half its square is how far the objective is above its minimum.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
-MEMORY = 10
+MEMORY = 20
+RADIUS = 1.0
 OVERSHOOT = 0.9
 MIN_SHRINK = 0.1
 MAX_PASSES_WITHOUT_PROGRESS = 20
 MIN_CURVATURE = 1e-12  # relative s'y below which rounding decides its sign
-ROUGH_REDUCTION = 0.1
+ROUGH_REDUCTION = 0.3
 ROUGH_SHARE = 0.9
 ROUGH_MAX_PASSES = 15
 
@@ -42,13 +43,16 @@ class Problems(Protocol):
     def precondition(self, g: Floats) -> Floats:
         """(p, k) P^-1 g, with P symmetric, positive definite and near the Hessian."""
 
+    def length(self, direction: Floats) -> Floats:
+        """(p,) how far a step of direction (p, k) goes, in a unit over which the Hessian changes moderately."""
+
     def keep(self, mask: Bools) -> None:
         """Drop the problems outside mask (p,), keep the order of the others."""
 
 
 @dataclass(frozen=True)
 class Minima:
-    """x (p, k): the best iterate of each problem. n_iter (p,): passes. norm (p,): sqrt(g'P^-1 g) at x."""
+    """x (p, k): the best iterate of each problem. n_iter (p,): passes. norm (p,): the measure at x."""
 
     x: Floats
     n_iter: NDArray[np.int32]
@@ -56,23 +60,20 @@ class Minima:
 
 
 def minimise(problems: Problems, x0: Floats, *, target: Floats, max_iter: int, rough: Problems | None = None) -> Minima:
-    """Bring the gradient norm of each problem to its target (p,), or as low as max_iter passes and rounding allow.
+    """Bring the measure of each problem to its target (p,), or as low as max_iter passes and rounding allow.
 
     With `rough`, cheap approximations of the same problems, the first steps are taken on those, until ROUGH_SHARE of
-    them have come down to ROUGH_REDUCTION of their norm at x0; what was learned of the curvature is kept. Those passes
-    count as well; a max_iter of ROUGH_MAX_PASSES or less does without them.
+    them have come down to ROUGH_REDUCTION of their measure at x0; what was learned of the curvature is kept. Their
+    passes count as well; a max_iter of ROUGH_MAX_PASSES or less does without them.
 
-    A problem also stops after MAX_PASSES_WITHOUT_PROGRESS passes without a new smallest norm. Undefined case: where
+    A problem also stops after MAX_PASSES_WITHOUT_PROGRESS passes without a new smallest measure. Undefined case: where
     no gradient is finite, x is NaN and the norm inf.
     """
     best = Minima(np.full(x0.shape, np.nan), np.zeros(len(x0), dtype=np.int32), np.full(len(x0), np.inf))
     last_progress = np.zeros(len(x0), dtype=np.int32)
-    if rough is None or max_iter <= ROUGH_MAX_PASSES:
-        search = _Search(problems, x0)
-    else:
-        search = _approach(rough, problems, x0)
+    search = _approach(rough if max_iter > ROUGH_MAX_PASSES else None, problems, x0)
     while True:
-        index, norm = search.index, search.norm()
+        index, norm = search.index, search.measure()
         better = norm < best.norm[index]  # False for NaN
         best.x[index[better]], best.norm[index[better]] = search.x[better], norm[better]
         best.n_iter[index] = search.n_passes
@@ -86,10 +87,12 @@ def minimise(problems: Problems, x0: Floats, *, target: Floats, max_iter: int, r
         search.advance()
 
 
-def _approach(rough: Problems, problems: Problems, x0: Floats) -> _Search:
+def _approach(rough: Problems | None, problems: Problems, x0: Floats) -> _Search:
+    if rough is None:
+        return _Search(problems, x0)
     search = _Search(rough, x0)
-    enough = ROUGH_REDUCTION * search.norm()
-    while search.n_passes < ROUGH_MAX_PASSES and np.mean(search.norm() <= enough) < ROUGH_SHARE:
+    enough = ROUGH_REDUCTION * search.measure()
+    while search.n_passes < ROUGH_MAX_PASSES and np.mean(search.measure() <= enough) < ROUGH_SHARE:
         search.advance()
     search.move_to(problems)
     return search
@@ -102,7 +105,7 @@ class _Search:
         p, k = x.shape
         self.index, self.x = np.arange(p), x
         self.gamma, self.rho = np.ones(p), np.zeros((MEMORY, p))
-        self.S, self.Y = np.zeros((MEMORY, p, k)), np.zeros((MEMORY, p, k))
+        self.S, self.Y = np.zeros((2, MEMORY, p, k), dtype=np.float32)  # enough for a direction, half the traffic
         self.n_passes = self.n_steps = 0
         self.move_to(problems)
 
@@ -115,14 +118,14 @@ class _Search:
         self.direction, self.slope = self._descend()
         self.step = np.ones(len(self.x))
 
-    def norm(self) -> Floats:
-        """(p,) sqrt(g'P^-1 g)."""
-        return np.sqrt(np.vecdot(self.g, self.Pg))
+    def measure(self) -> Floats:
+        """(p,) the measure of the module's docstring."""
+        return np.sqrt(np.maximum(np.vecdot(self.g, self.Pg), self.decrement))
 
     def keep(self, mask: Bools) -> None:
         """Drop the problems outside mask."""
         self.problems.keep(mask)
-        for name in ("index", "x", "g", "Pg", "direction", "step", "slope", "gamma"):
+        for name in ("index", "x", "g", "Pg", "decrement", "direction", "step", "slope", "gamma"):
             setattr(self, name, getattr(self, name)[mask])
         self.rho, self.S, self.Y = self.rho[:, mask], self.S[:, mask], self.Y[:, mask]
 
@@ -163,17 +166,20 @@ class _Search:
         self.rho[:, ascends] = 0
         direction[ascends] = -self.Pg[ascends]
         slope[ascends] = np.vecdot(self.g[ascends], direction[ascends])
-        return direction, slope
+        self.decrement = -slope
+        shorten = RADIUS / np.maximum(self.problems.length(direction), RADIUS)
+        return direction * shorten[:, None], slope * shorten
 
     def _two_loop(self, g: Floats) -> Floats:
         """(p, k) the approximate inverse Hessian times g."""
+        rho = self.rho.astype(np.float32)
         newest_first = [i % MEMORY for i in range(self.n_steps - 1, max(-1, self.n_steps - 1 - MEMORY), -1)]
-        q, alpha = g.copy(), {}
+        q, alpha = g.astype(np.float32), {}
         for i in newest_first:
-            alpha[i] = self.rho[i] * np.vecdot(self.S[i], q)
+            alpha[i] = rho[i] * np.vecdot(self.S[i], q)
             q -= alpha[i][:, None] * self.Y[i]
-        q = self.gamma[:, None] * self.problems.precondition(q)
+        q = (self.gamma[:, None] * self.problems.precondition(q)).astype(np.float32)
         for i in reversed(newest_first):
-            beta = self.rho[i] * np.vecdot(self.Y[i], q)
+            beta = rho[i] * np.vecdot(self.Y[i], q)
             q += (alpha[i] - beta)[:, None] * self.S[i]
-        return q
+        return q.astype(np.float64)

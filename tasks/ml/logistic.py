@@ -25,7 +25,7 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 CHUNK_PLAYLISTS = 512
-CHUNK_OWN_ENTRIES = 2**21
+CHUNK_OWN_ENTRIES = 2**22
 NEGLIGIBLE_SHARE = 1e-9  # of the shared weight; less is what rounding leaves of a difference that is 0
 _WHITENING = Lock()
 
@@ -71,8 +71,10 @@ class OwnRows:
 class Fits:
     """Models of p playlists.
 
-    coef (p, d), extra_coef (p, e), intercept (p,): float64. n_iter (p,): int32. gradient_norm (p,): Euclidean norm of
-    the gradient at the solution, relative to its norm at the zero model. is_converged (p,): bool.
+    coef (p, d), extra_coef (p, e), intercept (p,): float64. n_iter (p,): int32, passes over the rows. gradient_norm
+    (p,): norm of the gradient at the solution relative to that of the zero model, which gives every row probability 0;
+    both Euclidean in coordinates in which the Hessian is near the identity, so that it is about the relative error of
+    scores. is_converged (p,): bool.
     """
 
     coef: Floats
@@ -90,7 +92,7 @@ def fit_playlists(
     C: float = 1.0,
     extra_prior: tuple[float, ...] = (),
     extra_strength: float = 1.0,
-    tol: float = 1e-6,
+    tol: float = 5e-6,
     max_iter: int = 200,
     polish: bool = False,
 ) -> Fits:

@@ -21,7 +21,7 @@ Floats = NDArray[np.floating]
 
 BLOCK_ENTRIES = 2**20
 ARMIJO = 1e-4
-MIN_STEP = 1e-8
+MAX_MOVE = 5.0
 LAST_DECREMENT = 1e-12
 MAX_EVALUATIONS = 100
 
@@ -73,8 +73,8 @@ def minimise_exactly(problem: PlaylistProblem, x: Floats) -> tuple[Floats, Float
     """
     value, gradient, hessian = problem.evaluate(x)
     direction, slope = _newton_direction(gradient, hessian)
-    step, n_evaluations = 1.0, 1
-    while slope < 0 and step > MIN_STEP and n_evaluations < MAX_EVALUATIONS:
+    step, n_evaluations = _first_step(direction), 1
+    while slope < 0 and n_evaluations < MAX_EVALUATIONS:
         is_last = -slope <= LAST_DECREMENT * abs(value)
         trial = x + step * direction
         trial_value, trial_gradient, trial_hessian = problem.evaluate(trial)
@@ -82,11 +82,17 @@ def minimise_exactly(problem: PlaylistProblem, x: Floats) -> tuple[Floats, Float
         if not is_last and not trial_value <= value + ARMIJO * step * slope:
             step /= 2
             continue
-        x, value, gradient, step = trial, trial_value, trial_gradient, 1.0
+        x, value, gradient = trial, trial_value, trial_gradient
         if is_last:
             break
         direction, slope = _newton_direction(gradient, trial_hessian)
+        step = _first_step(direction)
     return x, gradient, n_evaluations
+
+
+def _first_step(direction: Floats) -> float:
+    """1, or what keeps scores from running away where the curvature is next to nothing."""
+    return float(MAX_MOVE / max(MAX_MOVE, np.abs(direction).max()))
 
 
 def _newton_direction(gradient: Floats, hessian: Floats) -> tuple[Floats, float]:

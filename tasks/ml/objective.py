@@ -25,6 +25,7 @@ Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 TILE_ENTRIES = 2**16
+TILE_ROWS = 1024
 
 
 class SharedTerm:
@@ -41,7 +42,7 @@ class SharedTerm:
         """Add the gradients at x (p, k) to total (p, k)."""
         p, (n, n_columns) = len(x), self.A.shape
         U, shared = np.ascontiguousarray(-x[:, -n_columns:].T), total[:, -n_columns:]
-        step = max(1, min(TILE_ENTRIES // p, n))
+        step = max(1, min(TILE_ENTRIES // p, TILE_ROWS))
         buffer = np.empty((step, p), dtype=np.float32)
         starts = range(0, n, step)
         cuts = np.searchsorted(self.excluded_row, [*starts, n])
@@ -86,6 +87,10 @@ class PlaylistObjective:
     def precondition(self, g: Floats) -> Floats:
         """(p, k) P^-1 g."""
         return self.preconditioner.solve(g)
+
+    def length(self, direction: Floats) -> Floats:
+        """(p,) the root mean square change of the positives' scores; curvatures change by its exponential."""
+        return self.preconditioner.norm(direction)
 
     def keep(self, mask: Bools) -> None:
         """Drop the playlists outside mask."""

@@ -37,6 +37,11 @@ class Preconditioner:
         out[:, -1] = g[:, -1] - np.vecdot(self.mean, out[:, :-1])
         return out / self.n[:, None]
 
+    def norm(self, x: Floats) -> Floats:
+        """(p,) sqrt(x'P x / n)."""
+        along = np.vecdot(self.mean, x[:, :-1]) + x[:, -1]
+        return np.sqrt(along**2 + np.vecdot(self.D, x[:, :-1] ** 2))
+
     def keep(self, mask: Bools) -> None:
         """Drop the playlists outside mask."""
         self.n, self.mean, self.D = self.n[mask], self.mean[mask], self.D[mask]

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 2**20  # small enough for the cache and for memory that is used again
 # A direction in which the shared rows hardly vary is kept, because own rows may vary in it, but its scale stops here:
 # eigenvalues come with an absolute error of some 1e-15 of the largest, so that a smaller scale would be noise.
 MIN_RELATIVE_VARIANCE = 1e-12
+ROUNDING = 1e-13  # standard deviation that rounding gives a constant column, relative to its value; with room
 THINNING = 8
 MIN_THINNED_ROWS = 1024
 
@@ -119,9 +120,10 @@ def _fit_whitening(X: Floats, source: Ints, weight: Floats) -> Whitening:
         covariance += centred.T @ centred
     eigenvalues, Q = np.linalg.eigh(covariance)
     eigenvalues = np.maximum(eigenvalues, 0)
-    floor = MIN_RELATIVE_VARIANCE * eigenvalues.max(initial=0)
-    scale = np.sqrt(np.maximum(eigenvalues, floor)) if floor > 0 else np.ones(d)
-    return Whitening(mean, Q / scale, eigenvalues / scale**2)
+    noise = (ROUNDING * np.abs(mean).max(initial=0)) ** 2
+    floor = max(MIN_RELATIVE_VARIANCE * eigenvalues.max(initial=0), noise)
+    scale = np.sqrt(np.maximum(eigenvalues, floor)) if eigenvalues.max(initial=0) > noise else np.ones(d)
+    return Whitening(mean, Q / scale, np.where(eigenvalues > noise, eigenvalues, 0) / scale**2)
 
 
 def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:

@@ -102,7 +102,7 @@ def test_any_problem_has_the_optimum_of_its_explicit_matrix(seed, d, e, n_own, h
     options = {"C": C, "extra_prior": (2.0, 1.0)[:e], "extra_strength": 0.7}
     expected = reference(shared, own, **options)
     fits = fit_playlists(shared, own, **options)
-    assert fits.is_converged.all() and (fits.gradient_norm <= 1e-6).all()
+    assert fits.is_converged.all() and (fits.gradient_norm <= 1e-5).all()
     np.testing.assert_allclose(flat(fits), expected, atol=1e-4)
     polished = fit_playlists(shared, own, **options, polish=True)
     np.testing.assert_allclose(flat(polished), expected, atol=1e-6)
@@ -254,11 +254,24 @@ def test_a_playlist_of_one_class_gets_nan_and_does_not_disturb_the_others():
     assert np.isnan(flat(fits)[1:4]).all() and np.isinf(fits.gradient_norm[1:4]).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+def test_a_playlist_whose_numbers_overflow_gets_nan_and_does_not_disturb_the_others():
+    rng = np.random.default_rng(12)
+    shared = SharedRows(rng.normal(size=(200, 2)).astype(np.float32), np.ones(200))
+    own = make_own(rng, 200, [20, 20], 2, 1, has_own_X=True)
+    huge = own.extra.astype(float)
+    huge[:20] = 1e39
+    fits = fit_playlists(shared, replace(own, extra=huge))
+    np.testing.assert_array_equal(fits.is_converged, [False, True])
+    assert np.isnan(flat(fits)[0]).all() and np.isinf(fits.gradient_norm[0])
+    np.testing.assert_allclose(flat(fits)[1], reference(shared, own)[1], atol=1e-4)
+
+
 def test_too_few_iterations_are_reported_with_the_last_iterate():
     X = features("standard")
     fits = fit_playlists(SharedRows(X, np.ones(len(X))), playlists(X), max_iter=3)
     assert not fits.is_converged.any() and (fits.n_iter <= 3).all()
-    assert np.isfinite(flat(fits)).all() and (fits.gradient_norm > 1e-6).all()
+    assert np.isfinite(flat(fits)).all() and (fits.gradient_norm > 1e-5).all()
 
 
 def test_a_batch_in_several_chunks_has_the_same_models(monkeypatch):
