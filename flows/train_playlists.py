@@ -34,6 +34,7 @@ EXTRACT_ATTEMPTS = 3
 
 @flow(name="train-playlists", flow_run_name="train up to {sample.n_playlists} playlists, seed {sample.seed}")
 def train_playlists(
+    *,
     source: str = "deployments/sample_warehouse",
     storage: str = "store",
     sample: SampleParameters = SampleParameters(),

@@ -14,9 +14,9 @@ from tasks.checkpoints import checkpointed
 from tasks.errors import InputError
 from tasks.references import Census, FileRef, Snapshot
 from tasks.storage import Storage, rechunk
-from tasks.warehouse import Parameters, open_warehouse
 from tasks.warehouse.contract import MEMBERSHIPS, TRACKS
 from tasks.warehouse.local import sort_rows
+from tasks.warehouse.sources import Parameters, open_warehouse
 
 ROW_GROUP = 1 << 18
 

@@ -1,7 +1,7 @@
 """What code stands behind a task: its module and every first-party module that this one imports, transitively.
 
 A module counts by its syntax tree without docstrings, comments, layout and logging calls, so that a reworded help
-text recomputes nothing. A `sql` folder beside a module counts with it, file by file.
+text recomputes nothing. The .sql files in a package count with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def library_versions() -> dict[str, str]:
 
 
 def code_fingerprint(module: str) -> dict[str, str]:
-    """Hashes of `module`, of the first-party modules behind it, and of their SQL, by name ("sql x.sql" for a file).
+    """Hashes of `module`, of the first-party modules behind it, and of their SQL, by name.
 
     First-party is what lives in the same top-level package as `module`, or in `tasks`.
     """
@@ -50,9 +50,9 @@ def _fingerprint(module: str) -> dict[str, str]:
             continue
         tree = ast.parse(source.read_text(encoding="utf-8"))
         found[name] = hashlib.sha256(normalise(tree).encode()).hexdigest()
-        for sql in sorted(source.parent.glob("sql/*.sql")):
-            found[f"sql {sql.name}"] = hashlib.sha256(sql.read_bytes()).hexdigest()
         is_package = source.name == "__init__.py"
+        for sql in source.parent.glob("*.sql") if is_package else ():
+            found[sql.name] = hashlib.sha256(sql.read_bytes()).hexdigest()
         waiting += [n for n in _imports(tree, name, is_package) if n.split(".")[0] in packages]
     return dict(sorted(found.items()))
 

@@ -91,7 +91,7 @@ def _standard(values: Floats, is_fit: NDArray[np.bool_]) -> tuple[Floats, dict[s
 
 
 def _spline(values: Floats, is_fit: NDArray[np.bool_]) -> tuple[Floats, dict[str, Any]]:
-    """Quantile of a value among the fit rows, then a quadratic B-spline basis without its first function, centred.
+    """Quantile of a value among the fit rows, then a quadratic B-spline basis without its last function, centred.
 
     The quantile of a value that many tracks share is the middle of their range: the mean of the interpolations from
     the left and from the right, as in scikit-learn's QuantileTransformer.
@@ -100,7 +100,7 @@ def _spline(values: Floats, is_fit: NDArray[np.bool_]) -> tuple[Floats, dict[str
     quantiles = np.quantile(values[is_fit], levels)
     from_left = np.interp(values, quantiles, levels)
     from_right = 1 - np.interp(-values, -quantiles[::-1], levels)
-    basis = _basis((from_left + from_right) / 2)[:, 1:]
+    basis = _basis((from_left + from_right) / 2)[:, :-1]
     means = basis[is_fit].mean(axis=0)
     return basis - means, {"quantiles": quantiles.tolist(), "means": means.tolist()}
 
