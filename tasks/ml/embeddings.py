@@ -46,7 +46,7 @@ class EntitySpace:
     sums: Floats
 
 
-def fit_space(counts: csr_array, *, n_dimensions: int = N_DIMENSIONS, max_playlists: int = 200_000) -> EntitySpace:
+def fit_space(counts: csr_array, *, n_dimensions: int = N_DIMENSIONS, max_playlists: int = 100_000) -> EntitySpace:
     """Learn the space from the train memberships alone.
 
     counts: (p, n) as `count_entities` returns it. Rows log1p(c) idf, each of unit length, are decomposed into U s V';

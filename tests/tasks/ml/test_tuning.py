@@ -19,9 +19,9 @@ def test_playlists_without_an_inner_track_are_left_out():
     assert choose_regularization([1.0, 2.0], np.array([[NAN, 0.2], [NAN, 0.3]])) == 2.0
 
 
-@pytest.mark.parametrize("ndcg", [np.full((2, 3), NAN), np.empty((2, 0))])
-def test_without_any_judged_playlist_the_smallest_c(ndcg):
-    assert choose_regularization([3.0, 1.0], ndcg) == 1.0
+@pytest.mark.parametrize("quality", [np.full((2, 3), NAN), np.empty((2, 0))])
+def test_without_any_judged_playlist_the_smallest_c(quality):
+    assert choose_regularization([3.0, 1.0], quality) == 1.0
 
 
 def test_candidates_judged_on_different_playlists_are_refused():
@@ -30,8 +30,8 @@ def test_candidates_judged_on_different_playlists_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("candidates", "ndcg"), [([], np.empty((0, 2))), ([1.0], np.ones((2, 2))), ([1.0], np.ones(1))]
+    ("candidates", "quality"), [([], np.empty((0, 2))), ([1.0], np.ones((2, 2))), ([1.0], np.ones(1))]
 )
-def test_shapes_that_disagree_are_refused(candidates, ndcg):
+def test_shapes_that_disagree_are_refused(candidates, quality):
     with pytest.raises(ValueError, match="as many rows"):
-        choose_regularization(candidates, ndcg)
+        choose_regularization(candidates, quality)
