@@ -1,0 +1,46 @@
+# Everything sets itself up: Python 3.11 or newer with its venv module, and make, are all it takes.
+PYTHON ?= python3
+SERVER_PORT ?= 4200
+BIN := .venv/bin
+
+# Prefect keeps its database and settings in the checkout, and sends nothing to anybody.
+export PREFECT_HOME ?= $(CURDIR)/.prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
+
+.PHONY: demo test lint server stop clean lock help
+.DEFAULT_GOAL := help
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: server  ## train on the bundled playlists against a local Prefect server, and say where the report is
+	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m flows.train_playlists $(ARGS)
+
+test: .venv/ready  ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready  ## ruff, ruff format and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+server: .venv/ready  ## start a Prefect server in the background unless one answers
+	@$(BIN)/python -m tasks.server start $(SERVER_PORT)
+
+stop: .venv/ready  ## end the server that `make server` or `make demo` started
+	@$(BIN)/python -m tasks.server stop
+
+clean:  ## delete the environment, Prefect's database and what runs left behind
+	rm -rf .venv .prefect store *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+lock: .venv/ready  ## resolve pyproject.toml again; add ARGS=--upgrade to take newer versions
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet $(ARGS) -o requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@

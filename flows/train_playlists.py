@@ -1,0 +1,178 @@
+"""Train one logistic regression per playlist, and say how good they are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks.batches import Fold
+from tasks.command_line import run_command
+from tasks.errors import InputError
+from tasks.evaluate import evaluate_batch, summarize
+from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
+from tasks.features import build_features
+from tasks.lifecycle import execute_run
+from tasks.ml.models import FAILURES, TRAINED
+from tasks.parameters import (
+    ComputeParameters,
+    EvaluationParameters,
+    FeatureParameters,
+    SampleParameters,
+    TrainingParameters,
+)
+from tasks.prepare import prepare_batches
+from tasks.references import FeatureMatrix, FileRef, Preparation, Summary
+from tasks.runs import Run, RunFailedError
+from tasks.train import train_batch
+from tasks.validate import choose_thresholds, validate_batch
+
+EXTRACT_ATTEMPTS = 3
+
+
+@flow(name="train-playlists", flow_run_name="train up to {sample.n_playlists} playlists, seed {sample.seed}")
+def train_playlists(
+    *,
+    source: str = "deployments/sample_warehouse",
+    storage: str = "store",
+    sample: SampleParameters = SampleParameters(),
+    features: FeatureParameters = FeatureParameters(),
+    training: TrainingParameters = TrainingParameters(),
+    evaluation: EvaluationParameters = EvaluationParameters(),
+    compute: ComputeParameters = ComputeParameters(),
+    fresh: bool = False,
+) -> str | State[Any]:
+    """Train one model per playlist, evaluate them on held-out tracks, and write a report.
+
+    Everything a run computes is kept in the storage and checked before it is used again: a run that was interrupted,
+    or that asks for something similar, computes only what is missing.
+
+    Args:
+        source: Where the playlists are: a folder with the Parquet tables playlists and tracks_headers.
+        storage: Where data, checkpoints and reports are kept: a folder.
+        sample: Which playlists are drawn from the source.
+        features: What the models see of a track.
+        training: How models are fitted.
+        evaluation: How models are judged.
+        compute: How much of the machine is used.
+        fresh: Compute everything again, whatever is in the storage.
+    """
+    groups = {"sample": sample, "features": features, "training": training, "evaluation": evaluation}
+    return execute_run(
+        lambda run: train_and_evaluate(run, source, storage, sample, features, training, evaluation),
+        source=source,
+        storage=storage,
+        parameters={name: group.model_dump() for name, group in groups.items()},
+        workers=compute.workers or os.cpu_count() or 1,
+        fresh=fresh,
+    )
+
+
+def train_and_evaluate(
+    run: Run,
+    source: str,
+    storage: str,
+    sample: SampleParameters,
+    features: FeatureParameters,
+    training: TrainingParameters,
+    evaluation: EvaluationParameters,
+) -> None:
+    """Extract a sample, train on an inner fold to choose thresholds, train on all of train, evaluate, summarize."""
+    memberships, tracks = extract(run, source, storage, sample)
+    prepared: Preparation = run.one(
+        prepare_batches,
+        storage=storage,
+        memberships=memberships,
+        tracks=tracks,
+        seed=sample.seed,
+        batch_size=training.batch_size,
+    )
+    batches = prepared.batches
+    run.progress.expect(4 * len(batches) + 4)
+    inner = fit(run, storage, prepared, tracks, "inner", features, training, sample.seed)
+    outer = fit(run, storage, prepared, tracks, "outer", features, training, sample.seed)
+    judged = {"storage": storage, "counts": prepared.tracks, "tracks": tracks}
+    validations = run.each(
+        validate_batch, {"batch": batches, "models": inner.models}, features=inner.features, **judged
+    )
+    thresholds = run.one(choose_thresholds, storage=storage, batches=batches, validations=validations)
+    metrics = run.each(
+        evaluate_batch,
+        {"batch": batches, "models": outer.models},
+        features=outer.features,
+        thresholds=thresholds,
+        fraction=min(1.0, evaluation.n_playlists / prepared.n_playlists),
+        **judged,
+    )
+    summary = run.one(summarize, storage=storage, models=outer.models, metrics=metrics)
+    require_models(summary, training.max_failed_fraction)
+
+
+def extract(run: Run, source: str, storage: str, sample: SampleParameters) -> tuple[FileRef, FileRef]:
+    """Memberships and tracks of one state of the source: if it changes meanwhile, start over."""
+    drawn = {"n_playlists": sample.n_playlists, "seed": sample.seed, "min_tracks": sample.min_tracks}
+    snapshot = run.one(read_snapshot, source=source)
+    for _ in range(EXTRACT_ATTEMPTS):
+        place = {"storage": storage, "source": source, "snapshot": snapshot}
+        run.one(count_playlists, **place)
+        memberships = run.one(extract_memberships, **place, **drawn)
+        tracks = run.one(extract_tracks, **place, **drawn, catalogue=sample.catalogue)
+        before, snapshot = snapshot, run.one(read_snapshot, source=source)
+        if snapshot == before:
+            return memberships, tracks
+    raise InputError(
+        f"source {source!r} changed {EXTRACT_ATTEMPTS} times while it was read: start again when nothing writes to it."
+    )
+
+
+class Fitted(NamedTuple):
+    """The feature matrix of a fold and the models on it by batch, None for a batch that failed."""
+
+    features: FeatureMatrix
+    models: list[FileRef | None]
+
+
+def fit(
+    run: Run,
+    storage: str,
+    prepared: Preparation,
+    tracks: FileRef,
+    fold: Fold,
+    features: FeatureParameters,
+    training: TrainingParameters,
+    seed: int,
+) -> Fitted:
+    """Features and models from the train part of a fold alone."""
+    counts = prepared.tracks
+    matrix = run.one(build_features, storage=storage, tracks=tracks, counts=counts, fold=fold, audio=features.audio)
+    models = run.each(
+        train_batch,
+        {"batch": prepared.batches},
+        storage=storage,
+        features=matrix,
+        counts=counts,
+        fold=fold,
+        regularization=training.regularization,
+        n_negatives=training.n_negatives,
+        seed=seed,
+    )
+    return Fitted(matrix, models)
+
+
+def require_models(summary: Summary | None, max_failed_fraction: float) -> None:
+    """Raise RunFailedError if too many playlists that could be trained have no model."""
+    if summary is None:
+        return
+    n_failed = sum(summary.models_by_status.get(status, 0) for status in FAILURES)
+    n_trainable = n_failed + summary.models_by_status.get(TRAINED, 0)
+    if n_failed > max_failed_fraction * n_trainable:
+        raise RunFailedError(
+            f"{n_failed} of {n_trainable} trainable playlists got no converged model, more than "
+            f"training.max_failed_fraction = {max_failed_fraction} allows: lower training.regularization."
+        )
+
+
+if __name__ == "__main__":
+    run_command(train_playlists)

@@ -1,0 +1,76 @@
+"""A flow as a command: the signature is the options, a mistake is one sentence and exit code 1."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import cyclopts
+from prefect import Flow
+from prefect.client.schemas.objects import State
+from prefect.logging.handlers import PrefectConsoleHandler
+from pydantic import ValidationError
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+def run_command(flow: Flow[..., Any]) -> None:
+    """Run a flow with the options of the command line, print what it returns, and exit.
+
+    Exit code 0 after a good run, 1 with one sentence on standard error after a failed one or a wrong option, 130 after
+    SIGINT or SIGTERM.
+    """
+    name = f"python -m flows.{flow.fn.__name__}"
+    app = cyclopts.App(name=name, version=version("playlist-models"), result_action="return_value")
+    app.default(flow.fn)
+    try:
+        command, bound, _ = app.parse_args(sys.argv[1:], print_error=False, exit_on_error=False)
+    except cyclopts.CycloptsError:
+        sys.exit("\n".join(_mistakes(app, sys.argv[1:])))
+    if command is not flow.fn:  # --help or --version
+        command(*bound.args, **bound.kwargs)
+        return
+    _quieten_console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and takes a temporary server along
+    try:
+        state: State[Any] = flow(*bound.args, **bound.kwargs, return_state=True)  # type: ignore[assignment]
+    except KeyboardInterrupt:
+        print(f"{flow.name}: interrupted; the same command goes on from what is finished.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if not state.is_completed():
+        sys.exit(f"{flow.name}: {state.message}")
+    print(state.result())
+
+
+def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:
+    """What is wrong with each option, tried one by one: parsing them together stops at the first."""
+    starts = [i for i, token in enumerate(tokens) if i == 0 or token.startswith("--")]
+    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        try:
+            app.parse_args(tokens[start:end], print_error=False, exit_on_error=False)
+        except cyclopts.CycloptsError as error:
+            yield _sentence(error, tokens[start:end])
+
+
+def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:
+    if not isinstance(error.__cause__, ValidationError):
+        return " ".join(str(error).split())
+    rule = "; ".join(item["msg"] for item in error.__cause__.errors()).replace("Input should be", "must be")
+    return f"{' '.join(option)}: {rule}. See --help."
+
+
+def _quieten_console() -> None:
+    """Keep Prefect's log off the terminal, where stages and errors are shown in words; its server has it all.
+
+    Whoever sets PREFECT_LOGGING_LEVEL wants to see it.
+    """
+    if "PREFECT_LOGGING_LEVEL" in os.environ:
+        return
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(lambda record: not record.name.startswith("prefect"))

@@ -1,0 +1,8 @@
+"""The one exception that is meant to be read by the person who started a run."""
+
+
+class InputError(Exception):
+    """An expected mistake: one sentence that says what is wrong, with the offending value, and what to do.
+
+    It is never retried, and a command ends with its sentence and exit code 1, without a traceback.
+    """

@@ -1,0 +1,120 @@
+"""One batch of playlists to metrics, and all batches to a summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tasks.batches import Batch, load_batch
+from tasks.checkpoints import checkpointed
+from tasks.matrices import load_catalogue, load_counts, use_one_blas_thread
+from tasks.ml.folds import hash_ids
+from tasks.ml.metrics import metrics_without_model, playlist_metrics, train_metrics
+from tasks.ml.summary import describe_metrics
+from tasks.recommenders import MODEL, score_batch
+from tasks.references import Distribution, FeatureMatrix, FileRef, Summary
+from tasks.storage import Storage
+
+RANK_METRICS = ("r_precision", "ndcg_at_500", "recall_at_100", "clicks", "auc")
+CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "train_accuracy", "train_f1")
+SUBSETS = ("", "cold_", "warm_")
+
+METRICS = pa.schema(
+    [("playlist_id", pa.string()), ("recommender", pa.string()), ("n_tracks", pa.int64()), ("threshold", pa.float64())]
+    + [(f"{subset}{name}", pa.float64()) for subset in SUBSETS for name in RANK_METRICS]
+    + [(name, pa.float64()) for name in CLASS_METRICS]
+    + [(f"{subset}{name}", pa.int64()) for subset in SUBSETS for name in ("n_candidates", "n_held_out")]
+)
+
+
+@checkpointed(task_run_name="evaluate batch {number}")
+def evaluate_batch(
+    *,
+    storage: str,
+    batch: FileRef,
+    models: FileRef,
+    features: FeatureMatrix,
+    counts: FileRef,
+    tracks: FileRef,
+    thresholds: FileRef,
+    fraction: float,
+    number: int,
+) -> FileRef:
+    """Metrics on the held-out tracks: one row per playlist and recommender.
+
+    fraction: the part of all playlists that is evaluated, chosen by a hash of the id, so always the same ones.
+    """
+    use_one_blas_thread()
+    playlists = load_batch(storage, batch)
+    is_cold = load_counts(storage, counts, "outer") == 0
+    ties = load_catalogue(storage, tracks).tie_order
+    chosen = hash_ids(playlists.playlist_ids) <= np.uint64(min(fraction * 2.0**64, 2.0**64 - 2049))
+    limits = _load_thresholds(Storage(storage), thresholds, playlists)
+    rows = []
+    scored = score_batch(
+        storage, playlists, models=models, features=features, counts=counts, tracks=tracks, fold="outer"
+    )
+    for j, scores_by_name in enumerate(scored):
+        if not chosen[j]:
+            continue
+        is_train, is_held_out = playlists.masks(j, "outer", len(is_cold))
+        masks = {"is_train": is_train, "is_held_out": is_held_out, "is_cold": is_cold}
+        for name, scores in scores_by_name.items():
+            limit = limits[playlists.playlist_ids[j], name]
+            rows.append(
+                {"playlist_id": playlists.playlist_ids[j], "recommender": name, "threshold": limit}
+                | {"n_tracks": int(is_train.sum() + is_held_out.sum())}
+                | _measure(scores, limit, ties, masks, is_model=name == MODEL)
+            )
+    return Storage(storage).write_table("metrics", pa.Table.from_pylist(rows, schema=METRICS))
+
+
+def _measure(
+    scores: np.ndarray | None, limit: float, ties: np.ndarray, masks: dict[str, np.ndarray], *, is_model: bool
+) -> dict[str, float | None]:
+    """Held-out metrics, and the notebook's train metrics (fit rows) for the model; NULL where not defined."""
+    if scores is None:
+        found = metrics_without_model(**masks)
+    else:
+        found = playlist_metrics(scores, **masks, tie_order=ties, threshold=limit)
+    if is_model and scores is not None:
+        is_fit = ~masks["is_cold"]
+        found |= train_metrics(scores[is_fit], masks["is_train"][is_fit], limit)
+    return {name: None if np.isnan(value) else value for name, value in found.items()}
+
+
+def _load_thresholds(store: Storage, thresholds: FileRef, playlists: Batch) -> dict[tuple[str, str], float]:
+    rows = store.read_rows(thresholds, "playlist_id", playlists.playlist_ids).to_pylist()
+    return {
+        (row["playlist_id"], row["recommender"]): np.nan if row["threshold"] is None else row["threshold"]
+        for row in rows
+    }
+
+
+@checkpointed(task_run_name="summarize")
+def summarize(*, storage: str, models: list[FileRef], metrics: list[FileRef]) -> Summary:
+    """All models and all metrics as one file each (a row group per batch), and how the metrics are distributed."""
+    store = Storage(storage)
+    by_status: Counter[str] = Counter()
+    for file in models:
+        by_status.update(store.read_table(file, columns=["status"])["status"].to_pylist())
+    numbers = pd.concat([store.read_table(file).to_pandas() for file in metrics], ignore_index=True)
+    described = describe_metrics(numbers)
+    return Summary(
+        models=_join(store, "all_models", models),
+        metrics_file=_join(store, "all_metrics", metrics),
+        models_by_status=dict(sorted(by_status.items())),
+        metrics={
+            name: {metric: Distribution.model_validate(values) for metric, values in part.items()}
+            for name, part in described.items()
+        },
+    )
+
+
+def _join(store: Storage, stage: str, files: list[FileRef]) -> FileRef:
+    with store.open_parquet(files[0]) as parquet:
+        schema = parquet.schema_arrow
+    return store.write_row_groups(stage, schema, (store.read_table(file) for file in files))

@@ -1,0 +1,85 @@
+"""What a person can set: one group per section of the form in Prefect's UI, and of the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Group(BaseModel):
+    """A frozen group of parameters; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SampleParameters(Group):
+    """Which playlists are drawn from the source."""
+
+    n_playlists: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=506,
+        description="How many playlists to draw at most. More take longer; the number found is reported.",
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=7,
+        description="Draws other playlists and another held-out split. The same seed always draws the same.",
+    )
+    min_tracks: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10,
+        description="A playlist with fewer tracks that have features is not drawn. Lower admits harder playlists.",
+    )
+    catalogue: Literal["sample", "all"] = Field(
+        default="sample",
+        description='Which tracks can be recommended: those of the drawn playlists ("sample"), or every track with '
+        'features in the source ("all", slower, closer to real use).',
+    )
+
+
+class FeatureParameters(Group):
+    """What the models see of a track."""
+
+    audio: Literal["spline", "minmax", "standard"] = Field(
+        default="spline",
+        description='How audio enters: "spline" bends (best), "minmax" as in the notebook, "standard" z-scores.',
+    )
+
+
+class TrainingParameters(Group):
+    """How models are fitted."""
+
+    batch_size: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0,
+        description="Playlists per task, the grain of resuming; 0 chooses. Lower loses less when interrupted, higher "
+        "has less overhead.",
+    )
+    regularization: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=1.0,
+        description="scikit-learn's C. Lower keeps coefficients smaller, higher follows the training tracks closer.",
+    )
+    n_negatives: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="How many tracks stand for all negatives; 0 takes all. A few thousand make large samples fast, "
+        "at a small loss.",
+    )
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.05,
+        description="The run fails if a larger part of the trainable playlists gets no converged model.",
+    )
+
+
+class EvaluationParameters(Group):
+    """How models are judged."""
+
+    n_playlists: Annotated[int, Field(ge=1)] = Field(
+        default=10_000,
+        description="About how many playlists are evaluated, the same ones every time. More are slower and surer.",
+    )
+
+
+class ComputeParameters(Group):
+    """How much of the machine is used; changes no result."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=0,
+        description="Tasks that run at the same time; 0 takes one per processor.",
+    )

@@ -1,0 +1,135 @@
+"""What travels between tasks: small frozen models of plain values. Nothing else may stand in a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FilePath = Annotated[str, Field(pattern=r"^data/[a-z_]+/[0-9a-f]{64}\.parquet$")]
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Reference(BaseModel):
+    """Base of everything a task may return: closed (no unknown fields) and immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileRef(Reference):
+    """A Parquet file named by its content.
+
+    path: relative to the storage root. size: bytes. sha256: of the bytes, names the file and enters keys. crc32c:
+    base64 of the big-endian checksum, as Google Cloud Storage reports it, so that a remote check needs no download.
+    """
+
+    kind: Literal["file"] = "file"
+    path: FilePath
+    size: int
+    sha256: Hex
+    crc32c: str
+    rows: int
+
+
+class Snapshot(Reference):
+    """The state of a source: two snapshots are equal exactly if the source holds the same data.
+
+    tables: per table what identifies its content (a digest, or the warehouse's own version).
+    """
+
+    kind: Literal["snapshot"] = "snapshot"
+    tables: dict[str, str]
+
+
+class Census(Reference):
+    """The notebook's first cells: how large the warehouse is."""
+
+    kind: Literal["census"] = "census"
+    n_playlists: int
+    n_memberships: int
+    n_tracks: int
+    n_tracks_with_features: int
+
+
+class Preparation(Reference):
+    """The sample in integer form: batch files, and per track what the folds leave of it.
+
+    batches: columns playlist_id, track (row of the tracks file), fold. tracks: one row per extracted track, in the
+    order of the tracks file, with its memberships by fold. histogram: (k, number of tracks in exactly k playlists).
+    """
+
+    kind: Literal["preparation"] = "preparation"
+    batches: list[FileRef]
+    tracks: FileRef
+    n_playlists: int
+    n_memberships: int
+    n_tracks: int
+    n_fit_tracks: int
+    histogram: list[tuple[int, int]]
+
+
+class FeatureMatrix(Reference):
+    """A feature matrix (one float32 column per feature, one row per extracted track) and what did not enter it."""
+
+    kind: Literal["features"] = "features"
+    file: FileRef
+    columns: list[str]
+    dropped: dict[str, str]
+
+
+class Validation(Reference):
+    """How one batch does on the inner fold, per recommender: own thresholds by playlist, and a histogram of scores.
+
+    thresholds: columns playlist_id, recommender, threshold. histogram: recommender, bin, n_positive, n_all (bins with
+    counts only).
+    """
+
+    kind: Literal["validation"] = "validation"
+    thresholds: FileRef
+    histogram: FileRef
+
+
+class Distribution(Reference):
+    """How one metric is distributed over playlists; None where no playlist has a value.
+
+    n: playlists with a value. n_excluded: playlists for which the metric is not defined (nothing held out).
+    """
+
+    mean: float | None
+    std: float | None
+    q10: float | None
+    q25: float | None
+    median: float | None
+    q75: float | None
+    q90: float | None
+    n: int
+    n_excluded: int
+
+
+class Summary(Reference):
+    """All models and all metrics of a run, and their distributions: metrics[recommender][metric]."""
+
+    kind: Literal["summary"] = "summary"
+    models: FileRef
+    metrics_file: FileRef
+    models_by_status: dict[str, int]
+    metrics: dict[str, dict[str, Distribution]]
+
+
+Result = Annotated[
+    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Validation | Summary,
+    Field(discriminator="kind"),
+]
+
+
+def files_in(value: object) -> list[FileRef]:
+    """Every file that a task's result refers to, wherever it sits."""
+    if isinstance(value, FileRef):
+        return [value]
+    if isinstance(value, Reference):
+        return files_in([getattr(value, name) for name in type(value).model_fields])
+    if isinstance(value, (list, tuple)):
+        return [file for item in value for file in files_in(item)]
+    if isinstance(value, dict):
+        return files_in(list(value.values()))
+    return []

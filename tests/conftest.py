@@ -1,0 +1,118 @@
+"""One Prefect server and one reference run serve the whole session; both are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from flows.train_playlists import train_playlists
+from tasks.parameters import FeatureParameters, SampleParameters, TrainingParameters
+from tasks.server import answers
+
+ROOT = Path(__file__).parent.parent
+SAMPLE_WAREHOUSE = ROOT / "deployments" / "sample_warehouse"
+
+# Small enough to run in two seconds, large enough for several batches.
+SMALL: dict[str, Any] = {
+    "source": str(SAMPLE_WAREHOUSE),
+    "sample": SampleParameters(n_playlists=24),
+    "features": FeatureParameters(audio="minmax"),
+    "training": TrainingParameters(batch_size=8),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real Prefect server; yields the environment that finds it."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    environment = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(environment["PREFECT_API_URL"]):
+            assert process.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline, "the Prefect server does not answer"
+            time.sleep(0.2)
+        with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_HOME: home}):
+            yield environment
+            APILogWorker.drain_all()  # else this process waits at its end for a server that is gone
+            EventsWorker.drain_all()
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+RunFlow = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def run_flow(server: dict[str, str]) -> RunFlow:
+    """Run the flow in this process on a storage and return its manifest."""
+
+    def run(storage: Path, **parameters: Any) -> dict[str, Any]:
+        before = set(storage.glob("runs/*/manifest.json"))
+        state = train_playlists(storage=str(storage), **(SMALL | parameters), return_state=True)
+        (path,) = set(storage.glob("runs/*/manifest.json")) - before
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        assert manifest["status"] == ("completed" if state.is_completed() else "failed")
+        return manifest
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def reference(run_flow: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of one finished small run. Nobody writes to it: see `storage`."""
+    storage = tmp_path_factory.mktemp("reference") / "storage"
+    assert run_flow(storage)["status"] == "completed"
+    return storage
+
+
+@pytest.fixture
+def storage(reference: Path, tmp_path: Path) -> Path:
+    """A copy of the reference run's storage, to damage and to run on."""
+    return Path(shutil.copytree(reference, tmp_path / "storage"))
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def computed(manifest: dict[str, Any]) -> dict[str, int]:
+    """How many task runs of each stage were computed, without the snapshot, which always is."""
+    return {
+        stage: counts["computed"]
+        for stage, counts in manifest["tasks"].items()
+        if counts["computed"] and stage != "read_snapshot"
+    }
+
+
+def data_files(storage: Path) -> set[str]:
+    return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*")}

@@ -1,0 +1,194 @@
+"""The whole flow against a real server: what is executed again, and what is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.parameters import (
+    ComputeParameters,
+    EvaluationParameters,
+    FeatureParameters,
+    SampleParameters,
+    TrainingParameters,
+)
+from tests.conftest import SAMPLE_WAREHOUSE, SMALL, RunFlow, computed, data_files
+
+EXTRACTS = {"extract_memberships", "extract_tracks"}
+MODELS = {"train_batch_inner", "train_batch_outer"}
+FEATURES = {"build_features_inner", "build_features_outer"}
+THRESHOLDS = {"validate_batch", "choose_thresholds"}
+JUDGED = {"evaluate_batch", "summarize"}
+AFTER_EXTRACT = {"prepare_batches"} | FEATURES | MODELS | THRESHOLDS | JUDGED
+
+
+def test_a_second_run_computes_nothing(storage: Path, run_flow: RunFlow) -> None:
+    manifest = run_flow(storage)
+    assert computed(manifest) == {}
+    assert manifest["tasks"]["train_batch_outer"]["reused"] == 3
+
+
+# Per parameter: another value, and the stages whose keys may change by it. Whatever comes out unchanged stops there.
+CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("sample.n_playlists", {"sample": SampleParameters(n_playlists=25)}, EXTRACTS | AFTER_EXTRACT),
+    ("sample.seed", {"sample": SampleParameters(n_playlists=24, seed=8)}, EXTRACTS | AFTER_EXTRACT),
+    ("sample.min_tracks, same sample", {"sample": SampleParameters(n_playlists=24, min_tracks=11)}, EXTRACTS),
+    (
+        "sample.catalogue",
+        {"sample": SampleParameters(n_playlists=24, catalogue="all")},
+        {"extract_tracks"} | AFTER_EXTRACT,
+    ),
+    ("features.audio", {"features": FeatureParameters(audio="standard")}, AFTER_EXTRACT - {"prepare_batches"}),
+    ("training.batch_size", {"training": TrainingParameters(batch_size=12)}, AFTER_EXTRACT - FEATURES),
+    (
+        "training.regularization",
+        {"training": TrainingParameters(batch_size=8, regularization=0.5)},
+        MODELS | THRESHOLDS | JUDGED,
+    ),
+    (
+        "training.n_negatives",
+        {"training": TrainingParameters(batch_size=8, n_negatives=500)},
+        MODELS | THRESHOLDS | JUDGED,
+    ),
+    ("training.max_failed_fraction", {"training": TrainingParameters(batch_size=8, max_failed_fraction=0.5)}, set()),
+    ("evaluation.n_playlists", {"evaluation": EvaluationParameters(n_playlists=12)}, JUDGED),
+    ("compute.workers", {"compute": ComputeParameters(workers=1)}, set()),
+]
+
+
+@pytest.mark.parametrize(("changed", "stages"), [pytest.param(*c[1:], id=c[0]) for c in CHANGES])
+def test_a_parameter_recomputes_what_depends_on_it(
+    changed: dict[str, Any], stages: set[str], storage: Path, run_flow: RunFlow
+) -> None:
+    manifest = run_flow(storage, **changed)
+    assert manifest["status"] == "completed", manifest["message"]
+    assert set(computed(manifest)) == stages
+
+
+def test_fresh_computes_everything_and_the_same(storage: Path, run_flow: RunFlow) -> None:
+    before = data_files(storage)
+    manifest = run_flow(storage, fresh=True)
+    assert set(computed(manifest)) == EXTRACTS | AFTER_EXTRACT | {"count_playlists"}
+    assert manifest["tasks"]["train_batch_outer"]["reasons"] == {"fresh run asked for": 3}
+    assert data_files(storage) == before
+
+
+def test_a_moved_source_and_a_moved_storage_change_nothing(storage: Path, run_flow: RunFlow, tmp_path: Path) -> None:
+    elsewhere = storage.rename(tmp_path / "elsewhere")
+    source = shutil.copytree(SAMPLE_WAREHOUSE, tmp_path / "source")
+    assert computed(run_flow(elsewhere, source=str(source))) == {}
+
+
+def test_a_changed_source_stops_where_the_content_is_the_same(storage: Path, run_flow: RunFlow, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(SAMPLE_WAREHOUSE, tmp_path / "source"))
+    table = pq.read_table(source / "tracks_headers.parquet")
+    pq.write_table(table.take(list(range(table.num_rows - 1, -1, -1))), source / "tracks_headers.parquet")
+    manifest = run_flow(storage, source=str(source))
+    assert set(computed(manifest)) == EXTRACTS | {"count_playlists"}
+    assert manifest["tasks"]["extract_tracks"]["reasons"] == {"input snapshot changed": 1}
+
+
+def damage_delete(path: Path) -> None:
+    path.unlink()
+
+
+def damage_truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def damage_flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {"missing": damage_delete, "instead of": damage_truncate, "other content": damage_flip}
+
+
+@pytest.mark.parametrize("sign", DAMAGES)
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [("extract_memberships", 0), ("prepare_batches", 1), ("build_features_outer", 0), ("train_batch_outer", 2)],
+)
+def test_a_damaged_file_costs_its_producer_and_nothing_else(
+    sign: str, stage: str, file: int, storage: Path, run_flow: RunFlow
+) -> None:
+    (path,) = storage.glob("runs/*/manifest.json")
+    reference = json.loads(path.read_text())["files"][stage][file]["path"]
+    content = (storage / reference).read_bytes()
+    DAMAGES[sign](storage / reference)
+    manifest = run_flow(storage)
+    assert computed(manifest) == {stage: 1}
+    (reason,) = manifest["tasks"][stage]["reasons"]
+    assert reference in reason and sign in reason
+    assert (storage / reference).read_bytes() == content
+
+
+def test_a_garbage_record_costs_its_task_and_nothing_else(storage: Path, run_flow: RunFlow) -> None:
+    record = sorted(storage.glob("records/evaluate-batch-*"))[0]
+    record.write_bytes(b"\x00garbage")
+    manifest = run_flow(storage)
+    assert computed(manifest) == {"evaluate_batch": 1}
+    assert manifest["tasks"]["evaluate_batch"]["reasons"] == {"record unreadable or foreign": 1}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_changes_no_byte(
+    workers: int, reference: Path, run_flow: RunFlow, tmp_path: Path
+) -> None:
+    """The reference run has one worker per processor."""
+    run_flow(tmp_path / "storage", compute=ComputeParameters(workers=workers))
+    assert data_files(tmp_path / "storage") == data_files(reference)
+
+
+def test_batches_of_one_playlist(run_flow: RunFlow, tmp_path: Path) -> None:
+    sample, training = SampleParameters(n_playlists=5), TrainingParameters(batch_size=1)
+    manifest = run_flow(tmp_path / "storage", sample=sample, training=training)
+    assert manifest["status"] == "completed"
+    assert manifest["tasks"]["train_batch_outer"]["computed"] == 5
+    assert manifest["models"] == {"trained": 5}
+
+
+def test_the_manifest_says_what_there_is(reference: Path) -> None:
+    (path,) = reference.glob("runs/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["census"]["n_playlists"] == 271
+    assert manifest["census"]["n_memberships"] == 19274
+    assert manifest["sample"]["asked"] == manifest["sample"]["found"] == 24
+    assert manifest["sample"]["dropped_features"] == {"time_signature": "no value in any train track"}
+    assert sum(k * n for k, n in manifest["sample"]["tracks_by_n_playlists"]) == manifest["sample"]["memberships"]
+    assert manifest["parameters"]["sample"] == SMALL["sample"].model_dump()
+    assert manifest["snapshot"].keys() == {"playlists", "tracks_headers"}
+    for recommender in ("model", "same_artist_album", "popularity"):
+        for metric in ("ndcg_at_500", "cold_ndcg_at_500", "warm_ndcg_at_500", "r_precision", "f1"):
+            assert 0 <= manifest["metrics"][recommender][metric]["mean"] <= 1
+    assert manifest["metrics"]["model"]["ndcg_at_500"]["n"] == 24
+    assert manifest["blas"] and manifest["library_versions"]["numpy"]
+
+
+def test_results_are_read_with_duckdb_as_the_readme_says(reference: Path) -> None:
+    rows = duckdb.sql(
+        f"SELECT recommender, avg(ndcg_at_500) FROM '{reference}/data/all_metrics/*.parquet' GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    (path,) = reference.glob("runs/*/manifest.json")
+    expected = json.loads(path.read_text())["metrics"]
+    assert rows == [(name, pytest.approx(expected[name]["ndcg_at_500"]["mean"])) for name in sorted(expected)]
+
+
+def test_the_joined_files_have_a_row_group_per_batch(reference: Path) -> None:
+    for stage, rows in (("all_models", 24), ("all_metrics", 24 * 3)):
+        (path,) = (reference / "data" / stage).iterdir()
+        with pq.ParquetFile(path) as parquet:
+            assert (parquet.num_row_groups, parquet.metadata.num_rows) == (3, rows)
+
+
+def test_the_report_shows_the_metrics(reference: Path) -> None:
+    (path,) = reference.glob("runs/*/report.html")
+    text = path.read_text()
+    assert "same artist album" in text and "data:image/svg+xml;base64," in text

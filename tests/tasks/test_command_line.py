@@ -1,0 +1,98 @@
+"""The command as a person meets it: help, results, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SAMPLE_WAREHOUSE
+
+SMALL_RUN = ["--sample.n-playlists", "24", "--training.batch-size", "8", "--features.audio", "minmax"]
+
+
+def command(server: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.train_playlists", *options],
+        cwd=ROOT,
+        env=os.environ | server,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The message of a run that ended as it should for an expected mistake."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_help_describes_every_group(server: dict[str, str]) -> None:
+    done = command(server, "--help")
+    assert done.returncode == 0
+    for option in ("--source", "--sample.n-playlists", "--features.audio", "--training.batch-size", "--fresh"):
+        assert option in done.stdout
+
+
+def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storage: Path) -> None:
+    done = command(server, "--storage", str(storage), *SMALL_RUN)
+    assert done.returncode == 0, done.stderr
+    assert "model (minmax)" in done.stdout and "same artist album" in done.stdout
+    manifest = json.loads(Path(done.stdout.splitlines()[-1]).read_text())
+    assert manifest["status"] == "completed"
+    assert "train batch outer: 3 reused" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sample.n-playlists", "0"], "--sample.n-playlists 0: must be greater than or equal to 1. See --help."),
+        (["--features.audio", "bark"], "--features.audio bark: must be 'spline', 'minmax' or 'standard'. See --help."),
+        (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
+        (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(server: dict[str, str], options: list[str], said: str) -> None:
+    assert sentence(command(server, *options)) == said
+
+
+def test_all_wrong_options_are_named(server: dict[str, str]) -> None:
+    done = command(server, "--sample.seed", "-1", "--compute.workers=x", "--bogus")
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+        "--sample.seed -1",
+        "--compute.workers=x",
+        "Unknown option",
+    ]
+
+
+def test_a_source_without_eligible_playlists(server: dict[str, str], tmp_path: Path) -> None:
+    said = sentence(command(server, "--storage", str(tmp_path), "--sample.min-tracks", "5000"))
+    assert "has 5000 tracks with features (sample.min_tracks): it holds 271 playlists with 19,274 rows" in said
+
+
+def test_a_missing_source_and_a_storage_that_is_a_file(server: dict[str, str], tmp_path: Path) -> None:
+    said = sentence(command(server, "--storage", str(tmp_path), "--source", str(tmp_path / "nowhere")))
+    assert "nowhere' is not a folder" in said
+    (tmp_path / "file").write_text("")
+    assert "is a file: give a folder" in sentence(command(server, "--storage", str(tmp_path / "file")))
+    assert "unknown scheme" in sentence(command(server, "--storage", str(tmp_path), "--source", "mysql://x"))
+
+
+def test_a_truncated_table_leaves_a_manifest_and_nothing_half_written(server: dict[str, str], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(SAMPLE_WAREHOUSE, tmp_path / "source"))
+    (source / "playlists.parquet").write_bytes((SAMPLE_WAREHOUSE / "playlists.parquet").read_bytes()[:-100])
+    said = sentence(command(server, "--storage", str(tmp_path / "storage"), "--source", str(source)))
+    assert "is not a whole Parquet file" in said
+    (path,) = (tmp_path / "storage").glob("runs/*/manifest.json")
+    assert json.loads(path.read_text())["message"] in said
+    assert not list((tmp_path / "storage").rglob("*.part"))

@@ -1,0 +1,160 @@
+"""The source contract on a folder: planted faults, and one sentence for each thing that is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.errors import InputError
+from tasks.warehouse.contract import FEATURES
+from tasks.warehouse.sources import open_warehouse
+
+NAN, INF = float("nan"), float("inf")
+
+
+def track(trackid: Any, **features: Any) -> dict[str, Any]:
+    return {"trackid": trackid} | dict.fromkeys(FEATURES, 0.5) | features
+
+
+def member(
+    pid: Any, uri: Any, artist: str | None = "A", name: str | None = "N", album: str | None = "B"
+) -> dict[str, Any]:
+    return {"unique_pid": pid, "track_uri": uri, "artist_name": artist, "track_name": name, "album_name": album}
+
+
+def write(folder: Path, playlists: list[dict[str, Any]], headers: list[dict[str, Any]]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(playlists), folder / "playlists.parquet")
+    pq.write_table(pa.Table.from_pylist(headers), folder / "tracks_headers.parquet")
+    return str(folder)
+
+
+def query(source: str, *names: str, **parameters: Any) -> list[dict[str, Any]]:
+    drawn = {"seed": "7", "min_tracks": 2, "n_playlists": 10} | parameters
+    rows = [row for batch in open_warehouse(source).query(*names, parameters=drawn) for row in batch.to_pylist()]
+    return sorted(rows, key=str)
+
+
+def memberships(source: str, **parameters: Any) -> list[tuple[str, str]]:
+    return [tuple(row.values()) for row in query(source, "sample", "memberships", **parameters)]
+
+
+def tracks(source: str, *, whole_catalogue: bool = False) -> dict[str, dict[str, Any]]:
+    rows = query(source, "sample", "tracks", whole_catalogue=whole_catalogue)
+    assert len({row["track_id"] for row in rows}) == len(rows)
+    return {row["track_id"]: row for row in rows}
+
+
+def test_planted_faults_give_the_documented_result(tmp_path: Path) -> None:
+    headers = [
+        track("t1", energy=NAN, tempo=INF, loudness=-INF),
+        track("t2", key=9),
+        track("t2", key=2),  # conflicting: the smallest row counts, whatever the order
+        track("t3", **dict.fromkeys(FEATURES, NAN)),  # no feature at all
+        track(None),
+        track("t4"),
+    ]
+    playlists = [
+        *[member("p", uri) for uri in ("t1", "t1", "t2", "t3", None, "unknown")],
+        *[member(None, uri) for uri in ("t1", "t2")],
+        member("one", "t1"),  # too small
+        *[member("q", "t1", artist="Z"), member("q", "t2", artist=None)],
+    ]
+    source = write(tmp_path, playlists, headers)
+    assert memberships(source) == [("p", "t1"), ("p", "t2"), ("q", "t1"), ("q", "t2")]
+    found = tracks(source)
+    assert set(found) == {"t1", "t2"}
+    assert [found["t1"][name] for name in ("energy", "tempo", "loudness", "valence")] == [None, None, None, 0.5]
+    assert found["t2"]["key"] == 2.0
+    assert [found[t]["artist_name"] for t in ("t1", "t2")] == ["A", "A"]
+    assert set(tracks(source, whole_catalogue=True)) == {"t1", "t2", "t4"}
+    assert tracks(source, whole_catalogue=True)["t4"]["artist_name"] is None
+
+
+def test_integer_and_string_ids_draw_the_same_sample(tmp_path: Path) -> None:
+    headers = [track(f"t{i}") for i in range(3)]
+    rows = [(pid, f"t{i}") for pid in range(50) for i in range(3)]
+    integers = write(tmp_path / "i", [member(pid, uri) for pid, uri in rows], headers)
+    strings = write(tmp_path / "s", [member(str(pid), uri) for pid, uri in rows], headers)
+    assert memberships(integers) == memberships(strings)
+    assert len(memberships(integers)) == 30
+
+
+def test_samples_are_nested_and_depend_on_the_seed(tmp_path: Path) -> None:
+    headers = [track(f"t{i}") for i in range(3)]
+    source = write(tmp_path, [member(f"p{p}", f"t{i}") for p in range(60) for i in range(3)], headers)
+    small, large = set(memberships(source, n_playlists=5)), set(memberships(source, n_playlists=20))
+    assert small < large
+    assert set(memberships(source, n_playlists=5, seed="8")) != small
+
+
+HOSTILE = ["a,b", "a/b", "../x", "it's", 'say "x"', "two\nlines", "🎧", "<script>", "%s", "$seed", "@seed"]
+
+
+def test_hostile_ids_pass_through_unchanged(tmp_path: Path) -> None:
+    rows = [member(pid, uri) for pid in HOSTILE for uri in HOSTILE]
+    source = write(tmp_path, rows, [track(uri) for uri in HOSTILE])
+    assert set(memberships(source, n_playlists=100)) == {(pid, uri) for pid in HOSTILE for uri in HOSTILE}
+
+
+def test_parts_are_one_table_and_the_snapshot_is_its_content(tmp_path: Path) -> None:
+    rows, headers = [member("p", "t1"), member("p", "t2")], [track("t1"), track("t2")]
+    source = write(tmp_path / "a", rows, headers)
+    parts = tmp_path / "b" / "playlists"
+    parts.mkdir(parents=True)
+    for i, row in enumerate(rows):
+        pq.write_table(pa.Table.from_pylist([row]), parts / f"{i}.parquet")
+    pq.write_table(pa.Table.from_pylist(headers), tmp_path / "b" / "tracks_headers.parquet")
+    other = str(tmp_path / "b")
+    assert memberships(other) == memberships(source)
+    before = open_warehouse(other).snapshot()
+    assert before["tracks_headers"] == open_warehouse(source).snapshot()["tracks_headers"]
+    (parts / "0.parquet").rename(parts / "9.parquet")
+    assert open_warehouse(other).snapshot() == before
+    pq.write_table(pa.Table.from_pylist([member("p", "t3")]), parts / "0.parquet")
+    assert open_warehouse(other).snapshot() != before
+
+
+def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
+    good = pa.Table.from_pylist([member("p", "t1")])
+    headers = pa.Table.from_pylist([track("t1")])
+
+    def message(playlists: pa.Table | bytes | None) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        pq.write_table(headers, folder / "tracks_headers.parquet")
+        if isinstance(playlists, bytes):
+            (folder / "playlists.parquet").write_bytes(playlists)
+        elif playlists is not None:
+            pq.write_table(playlists, folder / "playlists.parquet")
+        with pytest.raises(InputError) as error:
+            open_warehouse(str(folder))
+        return str(error.value)
+
+    assert "has no table 'playlists'" in message(None)
+    assert "has no column 'album_name'" in message(good.drop_columns("album_name"))
+    assert "column 'unique_pid' of table 'playlists' is double" in message(
+        good.set_column(0, "unique_pid", pa.array([1.5]))
+    )
+    assert "is not a whole Parquet file" in message(b"PAR1 and then something else")
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(good, whole)
+    assert "is not a whole Parquet file" in message(whole.read_bytes()[:-20])
+    with pytest.raises(InputError, match="is not a folder"):
+        open_warehouse(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="unknown scheme"):
+        open_warehouse("postgres://x")
+
+
+def test_a_broken_page_is_one_sentence(tmp_path: Path) -> None:
+    source = write(tmp_path, [member(f"p{i}", f"t{i}") for i in range(5000)], [track(f"t{i}") for i in range(5000)])
+    path = tmp_path / "playlists.parquet"
+    content = bytearray(path.read_bytes())
+    content[8:4000] = b"\xff" * 3992
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="a source table cannot be read"):
+        memberships(source)
