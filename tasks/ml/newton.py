@@ -19,7 +19,6 @@ from tasks.ml.whitening import WhitenedRows
 
 Floats = NDArray[np.floating]
 
-BLOCK_ENTRIES = 2**20
 ARMIJO = 1e-4
 MAX_MOVE = 5.0
 LAST_DECREMENT = 1e-12
@@ -59,9 +58,8 @@ class PlaylistProblem:
         weight = self.rows.weight.copy()
         position = self.rows.position[self.chunk.row[own]]
         weight[position[position >= 0]] = 0
-        step = max(1, BLOCK_ENTRIES // self.rows.A.shape[1])
-        for start in range(0, len(weight), step):
-            yield self.rows.exact(start, start + step), weight[start : start + step]
+        for block, features in self.rows.exact_blocks():
+            yield features, weight[block]
 
 
 def minimise_exactly(problem: PlaylistProblem, x: Floats) -> tuple[Floats, Floats, int]:

@@ -7,7 +7,7 @@ because Q is orthonormal: rotating to the principal components is the only white
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ BLOCK_BYTES = 2**20  # small enough for the cache and for memory that is used ag
 # eigenvalues come with an absolute error of some 1e-15 of the largest, so that a smaller scale would be noise.
 MIN_RELATIVE_VARIANCE = 1e-12
 ROUNDING = 1e-13  # standard deviation that rounding gives a constant column, relative to its value; with room
+MAX_KEPT_ENTRIES = 2**22
 THINNING = 8
 MIN_THINNED_ROWS = 1024
 
@@ -66,12 +67,20 @@ class WhitenedRows:
     source: Ints
     position: Ints
 
-    def exact(self, start: int, stop: int) -> Floats:
-        """Rows start to stop of A whitened anew in float64, free of A's rounding."""
-        source = self.source[start:stop]
-        exact = np.ones((len(source), self.A.shape[1]))
-        exact[:, :-1] = self.whitening.whiten(self.X[source])
-        return exact
+    def exact_blocks(self) -> Iterable[tuple[slice, Floats]]:
+        """A in blocks of rows, whitened anew in float64, free of A's rounding; kept for the next time if small."""
+        return self._kept_blocks or self._whiten_blocks()
+
+    @cached_property
+    def _kept_blocks(self) -> list[tuple[slice, Floats]]:
+        return list(self._whiten_blocks()) if self.A.size <= MAX_KEPT_ENTRIES else []
+
+    def _whiten_blocks(self) -> Iterator[tuple[slice, Floats]]:
+        for block in _blocks(*self.A.shape):
+            source = self.source[block]
+            exact = np.ones((len(source), self.A.shape[1]))
+            exact[:, :-1] = self.whitening.whiten(self.X[source])
+            yield block, exact
 
     @cached_property
     def thinned(self) -> WhitenedRows | None:

@@ -23,7 +23,20 @@ def test_rows_of_positive_weight_have_weighted_mean_0_and_covariance_1():
     np.testing.assert_array_equal(rows.source, np.flatnonzero(weight))
     np.testing.assert_array_equal(rows.position[rows.source], np.arange(len(rows.source)))
     assert (rows.position[weight == 0] == -1).all() and (rows.A[:, -1] == 1).all()
-    np.testing.assert_allclose(rows.exact(3, 10), rows.A[3:10], atol=1e-5)
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_exact_blocks_are_the_same_rows_in_float64(monkeypatch, is_small):
+    monkeypatch.setattr(whitening, "BLOCK_BYTES", 100 * 8 * 6)
+    monkeypatch.setattr(whitening, "MAX_KEPT_ENTRIES", 10**6 if is_small else 0)
+    rows = whiten_rows(correlated(), np.arange(500) % 2.0)
+    for _ in range(2):
+        blocks = list(rows.exact_blocks())
+        assert [block for block, _ in blocks] == [slice(0, 100), slice(100, 200), slice(200, 250)]
+        exact = np.vstack([values for _, values in blocks])
+        assert exact.dtype == np.float64
+        np.testing.assert_allclose(exact[:, :-1], rows.whitening.whiten(correlated()[1::2]), atol=1e-12)
+        np.testing.assert_allclose(exact, rows.A, atol=1e-5)
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(1, 30), d=st.integers(1, 8))
