@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -33,29 +32,29 @@ def execute_run(
     Returns where the manifest is, or a Failed state whose message is one sentence. An unexpected error propagates
     after the manifest is written.
     """
-    started = time.time()
+    about = {"source": source, "parameters": parameters, "started": datetime.now(UTC)}
     try:
         store = Storage(storage)
         store.probe()
     except InputError as error:
         return Failed(message=str(error))
     use_storage(storage)
-    about = {"source": source, "parameters": parameters, "started": datetime.fromtimestamp(started, UTC)}
     with ExitStack() as stack:
         if fresh:
             stack.enter_context(temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}))
         run = Run(stack.enter_context(ThreadPoolTaskRunner(max_workers=workers)))
-        message = "the run ended unexpectedly"
         try:
             stages(run)
-            message = _fault(run, storage)
+            fault = _fault(run, storage)
         except (InputError, RunFailedError) as error:
-            message = str(error)
+            fault = str(error)
         except Exception:
-            _close(run, store, message, about)
+            _close(run, store, "the run ended unexpectedly: see the log", about)
             raise
-        manifest_path = _close(run, store, message, about)
-    return Failed(message=message) if message else f"{storage.rstrip('/')}/{manifest_path}"
+        manifest = _close(run, store, fault, about)
+    if manifest.message:
+        return Failed(message=manifest.message)
+    return f"{storage.rstrip('/')}/{manifest.folder}/manifest.json"
 
 
 def _fault(run: Run, storage: str) -> str:
@@ -66,35 +65,55 @@ def _fault(run: Run, storage: str) -> str:
         return ""
     name, error = next(iter(failures.items()))
     return (
-        f"{len(failures)} task runs failed (the first is {name}: {error}); what is finished is kept: start the run "
+        f"{len(failures)} task run(s) failed (the first is {name}: {error}); what is finished is kept: start the run "
         "again to execute only what failed and what needs it."
     )
 
 
-def _close(run: Run, store: Storage, message: str, about: dict[str, Any]) -> str:
-    """Write the report, then the manifest, and wait for the history; returns the manifest's path."""
-    started: datetime = about["started"]
-    folder = f"runs/{started:%Y%m%dT%H%M%SZ}-{str(runtime.flow_run.id)[:8]}"
+def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
+    """Wait for the history, leave report, artifacts and manifest, and say where they are."""
     if late := wait_for_history([future.task_run_id for future in run.futures]):
         get_run_logger().warning("Prefect's server has not recorded the end of %d task runs", late)
-    manifest = Manifest(
-        status="failed" if message else "completed",
-        message=message,
-        flow=str(runtime.flow_run.flow_name),
-        run_id=str(runtime.flow_run.id),
-        run_name=str(runtime.flow_run.name),
-        seconds=round(time.time() - started.timestamp(), 3),
-        tasks=run.tasks,
-        **describe_results(run.results, about["parameters"]),
-        **about,
-    )
-    store.write_bytes(f"{folder}/report.html", render_report(manifest, store).encode())
+    manifest = _describe(run, fault, about)
+    try:
+        store.write_bytes(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
+    except OSError as error:
+        manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
     create_artifacts(manifest, store)
     run.progress.finish()
     if rows := comparison(manifest):
         run.progress.show_table("Means over playlists with held-out tracks", list(COLUMNS), rows)
-    run.progress.say(f"report: {store.uri.rstrip('/')}/{folder}/report.html")
+    run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")
-    store.write_bytes(f"{folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
-    return f"{folder}/manifest.json"
+    return _write(manifest, store)
+
+
+def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
+    run_id = str(runtime.flow_run.id)
+    return Manifest(
+        status="failed" if fault else "completed",
+        message=fault,
+        flow=str(runtime.flow_run.flow_name),
+        run_id=run_id,
+        run_name=str(runtime.flow_run.name),
+        folder=f"runs/{about['started']:%Y%m%dT%H%M%SZ}-{run_id[:8]}",
+        seconds=_seconds_since(about["started"]),
+        tasks=run.tasks,
+        **describe_results(run.results, about["parameters"]),
+        **about,
+    )
+
+
+def _write(manifest: Manifest, store: Storage) -> Manifest:
+    """Write the manifest, the very last thing a run leaves; if that fails, return one that says so."""
+    manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
+    try:
+        store.write_bytes(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
+    except OSError as error:
+        return manifest.failed(f"the manifest cannot be written ({error.strerror or error}): free some space.")
+    return manifest
+
+
+def _seconds_since(moment: datetime) -> float:
+    return round((datetime.now(UTC) - moment).total_seconds(), 3)

@@ -67,13 +67,14 @@ class Sample(BaseModel):
 
 
 class Manifest(BaseModel):
-    """One run. files: what each stage left, relative to the storage root, on which `runs/<run>/` lies too."""
+    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left."""
 
     status: Literal["completed", "failed"]
     message: str
     flow: str
     run_id: str
     run_name: str
+    folder: str
     started: datetime
     seconds: float
     project_version: str = Field(default_factory=lambda: version("playlist-models"))
@@ -88,6 +89,10 @@ class Manifest(BaseModel):
     files: dict[str, list[FileRef]]
     models: dict[str, int] = Field(default_factory=dict)
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
+
+    def failed(self, fault: str) -> Manifest:
+        """The same run, failed for one more reason."""
+        return self.model_copy(update={"status": "failed", "message": f"{self.message} {fault}".strip()})
 
 
 def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:

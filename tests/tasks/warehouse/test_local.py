@@ -12,25 +12,9 @@ import pytest
 from tasks.errors import InputError
 from tasks.warehouse.contract import FEATURES
 from tasks.warehouse.sources import open_warehouse
+from tests.warehouses import member, track, write
 
 NAN, INF = float("nan"), float("inf")
-
-
-def track(trackid: Any, **features: Any) -> dict[str, Any]:
-    return {"trackid": trackid} | dict.fromkeys(FEATURES, 0.5) | features
-
-
-def member(
-    pid: Any, uri: Any, artist: str | None = "A", name: str | None = "N", album: str | None = "B"
-) -> dict[str, Any]:
-    return {"unique_pid": pid, "track_uri": uri, "artist_name": artist, "track_name": name, "album_name": album}
-
-
-def write(folder: Path, playlists: list[dict[str, Any]], headers: list[dict[str, Any]]) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(playlists), folder / "playlists.parquet")
-    pq.write_table(pa.Table.from_pylist(headers), folder / "tracks_headers.parquet")
-    return str(folder)
 
 
 def query(source: str, *names: str, **parameters: Any) -> list[dict[str, Any]]:
