@@ -24,10 +24,10 @@ from tasks.parameters import (
     TrainingParameters,
 )
 from tasks.prepare import prepare_batches
-from tasks.references import FeatureMatrix, FileRef, Preparation, Summary
+from tasks.references import FeatureMatrix, FileRef, Preparation, Summary, Validation
 from tasks.runs import Run, RunFailedError
 from tasks.train import train_batch
-from tasks.validate import choose_thresholds, validate_batch
+from tasks.validate import choose_regularization, choose_thresholds, validate_batch
 
 EXTRACT_ATTEMPTS = 3
 
@@ -79,7 +79,7 @@ def train_and_evaluate(
     training: TrainingParameters,
     evaluation: EvaluationParameters,
 ) -> None:
-    """Extract a sample, train on an inner fold to choose thresholds, train on all of train, evaluate, summarize."""
+    """Extract a sample, choose C and thresholds on an inner fold, train on all of train, evaluate, summarize."""
     memberships, tracks = extract(run, source, storage, sample)
     prepared: Preparation = run.one(
         prepare_batches,
@@ -89,22 +89,21 @@ def train_and_evaluate(
         seed=sample.seed,
         batch_size=training.batch_size,
     )
-    batches = prepared.batches
-    run.progress.expect(4 * len(batches) + 4)
-    inner = fit(run, storage, prepared, tracks, "inner", features, training, sample.seed)
-    outer = fit(run, storage, prepared, tracks, "outer", features, training, sample.seed)
-    judged = {"storage": storage, "counts": prepared.tracks, "tracks": tracks}
-    validations = run.each(
-        validate_batch, {"batch": batches, "models": inner.models}, features=inner.features, **judged
+    C, validations = tune(run, storage, prepared, tracks, features, training, sample.seed)
+    outer = fit(run, storage, prepared, tracks, "outer", features, training, sample.seed, C)
+    thresholds = run.one(
+        choose_thresholds, storage=storage, validations=validations, is_half=features.recipe == "notebook"
     )
-    thresholds = run.one(choose_thresholds, storage=storage, batches=batches, validations=validations)
     metrics = run.each(
         evaluate_batch,
-        {"batch": batches, "models": outer.models},
+        {"batch": prepared.batches, "models": outer.models},
+        storage=storage,
         features=outer.features,
+        memberships=prepared.memberships,
+        tracks=tracks,
+        counts=prepared.tracks,
         thresholds=thresholds,
         fraction=min(1.0, evaluation.n_playlists / prepared.n_playlists),
-        **judged,
     )
     summary = run.one(summarize, storage=storage, models=outer.models, metrics=metrics)
     require_models(summary, training.max_failed_fraction)
@@ -127,8 +126,41 @@ def extract(run: Run, source: str, storage: str, sample: SampleParameters) -> tu
     )
 
 
+def tune(
+    run: Run,
+    storage: str,
+    prepared: Preparation,
+    tracks: FileRef,
+    features: FeatureParameters,
+    training: TrainingParameters,
+    seed: int,
+) -> tuple[float | None, list[Validation | None]]:
+    """The C to train with, and how its models do on the inner fold. C is None if it cannot be chosen."""
+    candidates = [1.0] if features.recipe == "notebook" else sorted(set(training.regularization))
+    run.progress.expect((2 * len(candidates) + 2) * len(prepared.batches) + 4)
+    validations = {}
+    for C in candidates:
+        inner = fit(run, storage, prepared, tracks, "inner", features, training, seed, C)
+        validations[C] = run.each(
+            validate_batch,
+            {"batch": prepared.batches, "models": inner.models},
+            storage=storage,
+            features=inner.features,
+            memberships=prepared.memberships,
+            tracks=tracks,
+            counts=prepared.tracks,
+            regularization=C,
+        )
+    if len(candidates) == 1:
+        return candidates[0], validations[candidates[0]]
+    found = run.one(
+        choose_regularization, storage=storage, candidates=candidates, validations=list(validations.values())
+    )
+    return (None, [None]) if found is None else (found.chosen, validations[found.chosen])
+
+
 class Fitted(NamedTuple):
-    """The feature matrix of a fold and the models on it by batch, None for a batch that failed."""
+    """The features of a fold and the models on them by batch, None for a batch that failed."""
 
     features: FeatureMatrix
     models: list[FileRef | None]
@@ -143,18 +175,28 @@ def fit(
     features: FeatureParameters,
     training: TrainingParameters,
     seed: int,
+    C: float | None,
 ) -> Fitted:
     """Features and models from the train part of a fold alone."""
     counts = prepared.tracks
-    matrix = run.one(build_features, storage=storage, tracks=tracks, counts=counts, fold=fold, audio=features.audio)
+    matrix = run.one(
+        build_features,
+        storage=storage,
+        memberships=prepared.memberships,
+        tracks=tracks,
+        counts=counts,
+        fold=fold,
+        **features.blocks(),
+    )
     models = run.each(
         train_batch,
         {"batch": prepared.batches},
         storage=storage,
         features=matrix,
+        tracks=tracks,
         counts=counts,
         fold=fold,
-        regularization=training.regularization,
+        regularization=C,
         n_negatives=training.n_negatives,
         seed=seed,
     )

@@ -14,7 +14,7 @@ from tasks.matrices import load_catalogue, load_counts, use_one_blas_thread
 from tasks.ml.folds import hash_ids
 from tasks.ml.metrics import metrics_without_model, playlist_metrics, train_metrics
 from tasks.ml.summary import describe_metrics
-from tasks.recommenders import MODEL, score_batch
+from tasks.recommenders import MODEL, Scene, score_batch
 from tasks.references import Distribution, FeatureMatrix, FileRef, Summary
 from tasks.storage import Storage
 
@@ -37,8 +37,9 @@ def evaluate_batch(
     batch: FileRef,
     models: FileRef,
     features: FeatureMatrix,
-    counts: FileRef,
+    memberships: FileRef,
     tracks: FileRef,
+    counts: FileRef,
     thresholds: FileRef,
     fraction: float,
     number: int,
@@ -54,10 +55,8 @@ def evaluate_batch(
     chosen = hash_ids(playlists.playlist_ids) <= np.uint64(min(fraction * 2.0**64, 2.0**64 - 2049))
     limits = _load_thresholds(Storage(storage), thresholds, playlists)
     rows = []
-    scored = score_batch(
-        storage, playlists, models=models, features=features, counts=counts, tracks=tracks, fold="outer"
-    )
-    for j, scores_by_name in enumerate(scored):
+    scene = Scene(storage, features, memberships, tracks, counts, "outer")
+    for j, scores_by_name in enumerate(score_batch(scene, playlists, models)):
         if not chosen[j]:
             continue
         is_train, is_held_out = playlists.masks(j, "outer", len(is_cold))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,11 +85,5 @@ def _extract(storage: str, source: str, names: tuple[str, ...], parameters: Para
         with pq.ParquetWriter(unsorted, schema) as writer:
             for batch in open_warehouse(source).query(*names, parameters=parameters):
                 writer.write_batch(batch.cast(schema))
-        return Storage(storage).write_row_groups(
-            names[-1], schema, rechunk(_sorted(unsorted, scratch, schema), schema, ROW_GROUP)
-        )
-
-
-def _sorted(path: Path, scratch: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for batch in sort_rows(path, scratch):
-        yield batch.cast(schema)
+        ordered = (pa.Table.from_batches([batch]).cast(schema) for batch in sort_rows(unsorted, scratch))
+        return Storage(storage).write_row_groups(names[-1], schema, rechunk(ordered, schema, ROW_GROUP))

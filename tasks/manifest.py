@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
-from tasks.references import Census, Distribution, FileRef, files_in
+from tasks.references import Census, Distribution, FileRef, Regularization, files_in
 
 
 class TaskCounts(BaseModel):
@@ -88,7 +88,16 @@ class Manifest(BaseModel):
     tasks: dict[str, TaskCounts]
     files: dict[str, list[FileRef]]
     models: dict[str, int] = Field(default_factory=dict)
+    regularization: Regularization | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
+
+    def recipe(self) -> str:
+        """The features in a few words: "notebook", or the blocks, such as "spline audio, embeddings, affinity"."""
+        features = self.parameters["features"]
+        if features["recipe"] == "notebook":
+            return "notebook"
+        blocks = [] if features["audio"] == "none" else [f"{features['audio']} audio"]
+        return ", ".join(blocks + [name for name in ("embeddings", "catalogue", "affinity") if features[name]])
 
     def failed(self, fault: str) -> Manifest:
         """The same run, failed for one more reason."""
@@ -99,6 +108,7 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
     """The manifest's fields about data and models, as far as the run's stages came."""
     described: dict[str, Any] = {
         "census": results.get("count_playlists"),
+        "regularization": results.get("choose_regularization"),
         "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
     }
     if snapshot := results.get("read_snapshot"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,25 +13,41 @@ import numpy as np
 import pandas as pd
 import threadpoolctl
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from tasks.batches import JUDGED, Fold
+from tasks.ml.baselines import item_profiles
+from tasks.ml.entities import index_entities
 from tasks.ml.folds import hash_ids, tie_order
 from tasks.ml.logistic import SharedRows
 from tasks.ml.negatives import weigh_rows
-from tasks.references import FileRef
+from tasks.ml.playlist_rows import EmbeddedColumns, PlaylistColumns
+from tasks.references import FeatureMatrix, FileRef, Reference
+from tasks.spaces import AFFINITY_SUFFIX, read_space
 from tasks.storage import Storage
 
 T = TypeVar("T")
+N_KEPT = 2  # the inner and the outer fold's
 _lock = threading.RLock()
 
 
 def once_per_process(load: Callable[..., T]) -> Callable[..., T]:
-    """Keep the last few results of `load`; threads that ask for the same one at the same time wait for it."""
-    cached = functools.lru_cache(maxsize=4)(load)
+    """Keep the last few results of `load`; threads that ask for the same one at the same time wait for it.
+
+    References are told apart by their content.
+    """
+    kept: OrderedDict[tuple[Any, ...], T] = OrderedDict()
 
     @functools.wraps(load)
     def locked(*args: Any) -> T:
+        key = tuple(arg.model_dump_json() if isinstance(arg, Reference) else arg for arg in args)
         with _lock:
-            return cached(*args)
+            if key not in kept:
+                kept[key] = load(*args)
+                if len(kept) > N_KEPT:
+                    kept.popitem(last=False)
+            kept.move_to_end(key)
+            return kept[key]
 
     return locked
 
@@ -46,11 +63,18 @@ def use_one_blas_thread() -> None:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Per track: codes of artist and album (-1: unknown; an album is an artist's), and a rank that breaks ties."""
+    """Per track: codes of artist and album (-1: unknown; an album is an artist's), and a rank that breaks ties.
+
+    Codes follow the order of the names: those that only held-out memberships know move no other.
+    """
 
     artist: NDArray[np.int32]
     album: NDArray[np.int32]
     tie_order: NDArray[np.int64]
+
+    def codes(self, kind: str) -> NDArray[np.int32]:
+        """The codes of "artist" or "album"."""
+        return {"artist": self.artist, "album": self.album}[kind]
 
 
 @once_per_process
@@ -58,10 +82,50 @@ def load_catalogue(storage: str, tracks: FileRef) -> Catalogue:
     """The names of the extracted tracks as codes."""
     columns = ["track_id", "artist_name", "album_name"]
     frame = Storage(storage).read_table(tracks, columns=columns).to_pandas()
-    artist = pd.factorize(frame["artist_name"])[0]
-    album = frame.groupby(["artist_name", "album_name"], sort=False, dropna=True).ngroup().fillna(-1)
+    artist = pd.factorize(frame["artist_name"], sort=True)[0]
+    album = frame.groupby(["artist_name", "album_name"], sort=True, dropna=True).ngroup().fillna(-1)
     order = tie_order(hash_ids(frame["track_id"].to_numpy(object)))
     return Catalogue(artist.astype(np.int32), album.to_numpy().astype(np.int32), order)
+
+
+@once_per_process
+def load_train(storage: str, memberships: FileRef, fold: Fold) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """(indptr, track) of the train part of a fold, for all playlists of the sample."""
+    table = Storage(storage).read_table(memberships)
+    playlist, track = table["playlist"].to_numpy(), table["track"].to_numpy()
+    is_train = table["fold"].to_numpy() < JUDGED[fold]
+    n_playlists = int(playlist.max(initial=-1)) + 1
+    sizes = np.bincount(playlist[is_train], minlength=n_playlists)
+    return np.concatenate([[0], np.cumsum(sizes)]), track[is_train]
+
+
+@once_per_process
+def load_profiles(storage: str, memberships: FileRef, fold: Fold, n_tracks: int) -> csr_array:
+    """The train part of a fold as item-kNN reads it."""
+    return item_profiles(*load_train(storage, memberships, fold), n_tracks)
+
+
+@once_per_process
+def load_playlist_columns(
+    storage: str, features: FeatureMatrix, tracks: FileRef, counts: FileRef, fold: Fold, is_for_fit: bool
+) -> PlaylistColumns:
+    """The columns that are a playlist's own; related tracks are the fit rows to fit, and all tracks to score."""
+    catalogue = load_catalogue(storage, tracks)
+    n_train = load_counts(storage, counts, fold)
+    is_listed = n_train > 0 if is_for_fit else np.ones(len(n_train), bool)
+    kinds = [name.removesuffix(AFFINITY_SUFFIX) for name in features.per_playlist]
+    return PlaylistColumns(
+        embedded=tuple(
+            EmbeddedColumns(read_space(Storage(storage), file), catalogue.codes(kind), _place(features.columns, kind))
+            for kind, file in features.spaces.items()
+        ),
+        related=tuple(index_entities(catalogue.codes(kind), is_listed) for kind in kinds),
+    )
+
+
+def _place(columns: list[str], kind: str) -> slice:
+    places = [i for i, name in enumerate(columns) if name.startswith(f"{kind}_vector_")]
+    return slice(places[0], places[-1] + 1)
 
 
 @once_per_process

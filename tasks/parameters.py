@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,10 +38,30 @@ class SampleParameters(Group):
 class FeatureParameters(Group):
     """What the models see of a track."""
 
-    audio: Literal["spline", "minmax", "standard"] = Field(
-        default="spline",
-        description='How audio enters: "spline" bends (best), "minmax" as in the notebook, "standard" z-scores.',
+    recipe: Literal["full", "notebook"] = Field(
+        default="full",
+        description='"full" takes the blocks below; "notebook" repeats the notebook for comparison, whatever they say: '
+        "min-max audio alone, C = 1, threshold 0.5.",
     )
+    audio: Literal["spline", "minmax", "standard", "none"] = Field(
+        default="spline",
+        description='How audio enters: "spline" bends (best), "minmax" and "standard" scale, "none" leaves it out.',
+    )
+    embeddings: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=32,
+        description="Dimensions of the artist and of the album vectors; 0 leaves them out. More is better and slower.",
+    )
+    catalogue: bool = Field(default=True, description="Whether the number of tracks of artist and album enters.")
+    affinity: bool = Field(
+        default=True,
+        description="Whether it counts how many of the playlist's own tracks share artist and album.",
+    )
+
+    def blocks(self) -> dict[str, Any]:
+        """The blocks as plain values, with the recipe applied."""
+        if self.recipe == "notebook":
+            return {"audio": "minmax", "embeddings": 0, "catalogue": False, "affinity": False}
+        return self.model_dump(exclude={"recipe"})
 
 
 class TrainingParameters(Group):
@@ -52,9 +72,12 @@ class TrainingParameters(Group):
         description="Playlists per task, the grain of resuming; 0 chooses. Lower loses less when interrupted, higher "
         "has less overhead.",
     )
-    regularization: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        default=1.0,
-        description="scikit-learn's C. Lower keeps coefficients smaller, higher follows the training tracks closer.",
+    regularization: Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(min_length=1, max_length=20)] = (
+        Field(
+            default=(0.3,),
+            description="scikit-learn's C. Lower keeps coefficients smaller, higher follows the train tracks closer. "
+            "Of several, the one that ranks the inner fold best is taken for all playlists.",
+        )
     )
     n_negatives: Annotated[int, Field(ge=0)] = Field(
         default=0,

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 from tasks.checkpoints import checkpointed
 from tasks.ml.folds import HELD_OUT, TRAIN, assign_folds, hash_ids
 from tasks.references import FileRef, Preparation
-from tasks.storage import Storage
+from tasks.storage import Storage, rechunk
 
 CHUNK_ROWS = 1 << 20  # memberships in memory at a time
 MIN_BATCH, MAX_BATCHES = 64, 1000
 
+ROW_GROUP = 1 << 20
+MEMBERSHIPS = pa.schema([("playlist", pa.int32()), ("track", pa.int32()), ("fold", pa.int8())])
 TRACK_COUNTS = pa.schema([("inner", pa.int32()), ("outer", pa.int32()), ("all", pa.int32())])
 
 
@@ -104,6 +106,9 @@ def _describe(store: Storage, batches: list[FileRef], counts: np.ndarray, n_play
     sizes, n_tracks = np.unique(n_all[n_all > 0], return_counts=True)
     return Preparation(
         batches=batches,
+        memberships=store.write_row_groups(
+            "folds", MEMBERSHIPS, rechunk(_numbered(store, batches), MEMBERSHIPS, ROW_GROUP)
+        ),
         tracks=store.write_table("tracks", tracks),
         n_playlists=n_playlists,
         n_memberships=int(n_all.sum()),
@@ -111,3 +116,14 @@ def _describe(store: Storage, batches: list[FileRef], counts: np.ndarray, n_play
         n_fit_tracks=int((n_outer > 0).sum()),
         histogram=list(zip(sizes.tolist(), n_tracks.tolist(), strict=True)),
     )
+
+
+def _numbered(store: Storage, batches: list[FileRef]) -> Iterator[pa.Table]:
+    """All batches, one after the other, with the number of the playlist among all for its id."""
+    n_before = 0
+    for file in batches:
+        batch = store.read_table(file)
+        starts = playlist_starts(batch)
+        number = n_before + np.repeat(np.arange(len(starts)), np.diff([*starts, batch.num_rows]))
+        n_before += len(starts)
+        yield pa.table({"playlist": number.astype(np.int32), "track": batch["track"], "fold": batch["fold"]})

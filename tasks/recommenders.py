@@ -3,53 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.batches import Batch, Fold
-from tasks.matrices import load_catalogue, load_counts, load_matrix
-from tasks.ml.baselines import popularity_scores, same_artist_album_scores
+from tasks.matrices import load_catalogue, load_counts, load_matrix, load_playlist_columns, load_profiles
+from tasks.ml.baselines import item_knn_scores, popularity_scores, same_artist_album_scores
 from tasks.ml.models import TRAINED
+from tasks.ml.playlist_rows import build_own_rows, chunk_playlists, score_differences
 from tasks.ml.scoring import score_in_tiles
 from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
 
 MODEL = "model"
-BASELINES = ("popularity", "same_artist_album")
-RECOMMENDERS = (MODEL, *BASELINES)
+RECOMMENDERS = (MODEL, "same_artist_album", "item_knn", "popularity")
 
 Scores = NDArray[np.float64]
 
 
-def score_batch(
-    storage: str,
-    playlists: Batch,
-    *,
-    models: FileRef,
-    features: FeatureMatrix,
-    counts: FileRef,
-    tracks: FileRef,
-    fold: Fold,
-) -> Iterator[dict[str, Scores | None]]:
+@dataclass(frozen=True)
+class Scene:
+    """What scores are made of, in one fold: everybody has seen its train part only."""
+
+    storage: str
+    features: FeatureMatrix
+    memberships: FileRef
+    tracks: FileRef
+    counts: FileRef
+    fold: Fold
+
+
+def score_batch(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[dict[str, Scores | None]]:
     """Per playlist, in the batch's order, the scores (n_tracks,) of each recommender; None without a model.
 
-    Every recommender has seen the train part of `fold` only.
+    The model's score of a train track is the one that it would have as a candidate.
     """
-    catalogue = load_catalogue(storage, tracks)
-    popularity = popularity_scores(load_counts(storage, counts, fold))
-    indptr, train_tracks = playlists.train(fold)
-    for j, model_scores in enumerate(_model_scores(storage, models, features)):
+    catalogue = load_catalogue(scene.storage, scene.tracks)
+    popularity = popularity_scores(load_counts(scene.storage, scene.counts, scene.fold))
+    profiles = load_profiles(scene.storage, scene.memberships, scene.fold, len(popularity))
+    indptr, train_tracks = playlists.train(scene.fold)
+    for j, model_scores in enumerate(score_models(scene, playlists, models)):
         own = train_tracks[indptr[j] : indptr[j + 1]]
-        same = same_artist_album_scores(own, catalogue.artist, catalogue.album)
-        yield {MODEL: model_scores, "popularity": popularity, "same_artist_album": same}
+        yield {
+            MODEL: model_scores,
+            "same_artist_album": same_artist_album_scores(own, catalogue.artist, catalogue.album),
+            "item_knn": item_knn_scores(own, profiles),
+            "popularity": popularity,
+        }
 
 
-def _model_scores(storage: str, models: FileRef, features: FeatureMatrix) -> Iterator[Scores | None]:
-    table = Storage(storage).read_table(models, columns=["status", "intercept", "coefficients"])
-    has_model = [status == TRAINED for status in table["status"].to_pylist()]
-    coef = np.array([w for w in table["coefficients"].to_pylist() if w is not None])
-    intercept = table["intercept"].drop_null().to_numpy()
-    scores = score_in_tiles(load_matrix(storage, features.file), coef, intercept)
-    for has in has_model:
-        yield next(scores) if has else None
+def score_models(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[Scores | None]:
+    """The models' logits of all tracks, playlist by playlist; None without a model."""
+    has_model, coef, playlist_coef, intercept = _read_models(Storage(scene.storage), models, scene.features)
+    X = load_matrix(scene.storage, scene.features.file)
+    columns = load_playlist_columns(scene.storage, scene.features, scene.tracks, scene.counts, scene.fold, False)
+    indptr, tracks = playlists.train(scene.fold)
+    for part in chunk_playlists(indptr, tracks, columns):
+        edges = indptr[part.start : part.stop + 1]
+        own = build_own_rows(X, edges - edges[0], tracks[edges[0] : edges[-1]], columns)
+        added = score_differences(own, X, coef[part], playlist_coef[part])
+        for j, scores in enumerate(score_in_tiles(X, coef[part], intercept[part])):
+            entries = slice(own.indptr[j], own.indptr[j + 1])
+            scores[own.rows[entries]] += added[entries]
+            yield scores if has_model[part.start + j] else None
+
+
+def _read_models(
+    store: Storage, models: FileRef, features: FeatureMatrix
+) -> tuple[list[bool], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(has_model, coef, coef of the playlist's own columns, intercept), with zeros for playlists without a model."""
+    rows = store.read_table(
+        models, columns=["status", "intercept", "coefficients", "playlist_coefficients"]
+    ).to_pylist()
+    has_model = [row["status"] == TRAINED for row in rows]
+    coef = np.zeros((len(rows), len(features.columns)))
+    playlist_coef, intercept = np.zeros((len(rows), len(features.per_playlist))), np.zeros(len(rows))
+    for j, row in enumerate(rows):
+        if has_model[j]:
+            coef[j], playlist_coef[j] = row["coefficients"], row["playlist_coefficients"]
+            intercept[j] = row["intercept"]
+    return has_model, coef, playlist_coef, intercept

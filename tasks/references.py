@@ -54,12 +54,14 @@ class Census(Reference):
 class Preparation(Reference):
     """The sample in integer form: batch files, and per track what the folds leave of it.
 
-    batches: columns playlist_id, track (row of the tracks file), fold. tracks: one row per extracted track, in the
-    order of the tracks file, with its memberships by fold. histogram: (k, number of tracks in exactly k playlists).
+    batches: columns playlist_id, track (row of the tracks file), fold. memberships: all batches as one file, with the
+    playlist's number for its id. tracks: one row per extracted track, in the order of the tracks file, with its
+    memberships by fold. histogram: (k, number of tracks in exactly k playlists).
     """
 
     kind: Literal["preparation"] = "preparation"
     batches: list[FileRef]
+    memberships: FileRef
     tracks: FileRef
     n_playlists: int
     n_memberships: int
@@ -69,24 +71,39 @@ class Preparation(Reference):
 
 
 class FeatureMatrix(Reference):
-    """A feature matrix (one float32 column per feature, one row per extracted track) and what did not enter it."""
+    """What the models of one fold see.
+
+    file: one float32 column per feature in `columns`, one row per extracted track. spaces: by kind of entity (artist,
+    album), what is needed to take a membership out of its embedding. per_playlist: columns that differ from playlist to
+    playlist and are computed where they are used. dropped: what did not enter, with the reason.
+    """
 
     kind: Literal["features"] = "features"
     file: FileRef
     columns: list[str]
+    spaces: dict[str, FileRef]
+    per_playlist: list[str]
     dropped: dict[str, str]
 
 
 class Validation(Reference):
     """How one batch does on the inner fold, per recommender: own thresholds by playlist, and a histogram of scores.
 
-    thresholds: columns playlist_id, recommender, threshold. histogram: recommender, bin, n_positive, n_all (bins with
-    counts only).
+    thresholds: columns playlist_id, recommender, threshold, quality (how well the inner fold is ranked). histogram:
+    recommender, bin, n_positive, n_all (bins with counts only).
     """
 
     kind: Literal["validation"] = "validation"
     thresholds: FileRef
     histogram: FileRef
+
+
+class Regularization(Reference):
+    """The C that was chosen on the inner fold, and the mean quality of each candidate."""
+
+    kind: Literal["regularization"] = "regularization"
+    chosen: float
+    quality: dict[str, float | None]
 
 
 class Distribution(Reference):
@@ -117,7 +134,7 @@ class Summary(Reference):
 
 
 Result = Annotated[
-    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Validation | Summary,
+    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Validation | Regularization | Summary,
     Field(discriminator="kind"),
 ]
 

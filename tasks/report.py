@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from importlib.resources import files
-from typing import Any
 
 import jinja2
 import pandas as pd
@@ -63,8 +62,7 @@ def as_data_uri(image: bytes, subtype: str) -> str:
 
 
 def _title(name: str, manifest: Manifest) -> str:
-    features: dict[str, Any] = manifest.parameters["features"]
-    return f"model ({features['audio']})" if name == "model" else name.replace("_", " ")
+    return f"model ({manifest.recipe()})" if name == "model" else name.replace("_", " ")
 
 
 def _cell(manifest: Manifest, name: str, metric: str) -> str:

@@ -160,14 +160,14 @@ class Storage:
             _flush(final.parent)
 
 
-def rechunk(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """Tables of exactly `rows` rows (the last may be shorter), however the batches were cut.
+def rechunk(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """Tables of exactly `rows` rows (the last may be shorter), however the rows came.
 
     Row groups, and with them the bytes of a file, must not depend on how a query was executed.
     """
-    pending = pa.Table.from_batches([], schema)
-    for batch in batches:
-        pending = pa.concat_tables([pending, pa.Table.from_batches([batch], schema)])
+    pending = schema.empty_table()
+    for table in tables:
+        pending = pa.concat_tables([pending, table])
         while pending.num_rows >= rows:
             yield pending.slice(0, rows)
             pending = pending.slice(rows)

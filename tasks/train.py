@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.batches import Batch, Fold, load_batch
 from tasks.checkpoints import checkpointed
-from tasks.matrices import load_shared_rows, use_one_blas_thread
+from tasks.matrices import load_playlist_columns, load_shared_rows, use_one_blas_thread
 from tasks.ml.models import TRAINED, BatchModels, fit_batch
 from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
@@ -22,6 +24,7 @@ MODELS = pa.schema(
         ("n_positives", pa.int64()),
         ("intercept", pa.float64()),
         ("coefficients", pa.list_(pa.float64())),
+        ("playlist_coefficients", pa.list_(pa.float64())),
         ("n_iter", pa.int32()),
         ("is_converged", pa.bool_()),
         ("gradient_norm", pa.float64()),
@@ -35,6 +38,7 @@ def train_batch(
     storage: str,
     batch: FileRef,
     features: FeatureMatrix,
+    tracks: FileRef,
     counts: FileRef,
     fold: Fold,
     regularization: float,
@@ -45,29 +49,42 @@ def train_batch(
     """Fit one model per playlist of the batch on the train part of a fold.
 
     Returns a file with one row per playlist; without a model intercept and coefficients are NULL. Its metadata hold
-    what is needed to use the coefficients elsewhere: the order of the features and their constants.
+    what is needed to use the coefficients elsewhere: the order of the features, shared and per playlist, their
+    constants, and where the embeddings are.
     """
     use_one_blas_thread()
     playlists = load_batch(storage, batch)
     shared = load_shared_rows(storage, features.file, counts, fold, n_negatives, seed)
-    models = fit_batch(shared, *playlists.train(fold), C=regularization)
+    columns = load_playlist_columns(storage, features, tracks, counts, fold, True)
+    models = fit_batch(shared, *playlists.train(fold), columns, C=regularization)
     store = Storage(storage)
     with store.open_parquet(features.file) as parquet:
         constants = json.loads(parquet.schema_arrow.metadata[b"constants"])
-    about = {"features": features.columns, "constants": constants, "regularization": regularization}
+    about = {
+        "features": features.columns,
+        "playlist_features": features.per_playlist,
+        "constants": constants,
+        "spaces": {kind: file.path for kind, file in features.spaces.items()},
+        "regularization": regularization,
+    }
     return store.write_table("models", _to_table(playlists, models, json.dumps(about, sort_keys=True)))
 
 
 def _to_table(playlists: Batch, models: BatchModels, about: str) -> pa.Table:
     has_model = [status == TRAINED for status in models.status]
+
+    def known(values: np.ndarray) -> list[Any]:
+        return [value if has else None for value, has in zip(values.tolist(), has_model, strict=True)]
+
     columns = {
         "playlist_id": playlists.playlist_ids,
         "status": models.status,
         "reason": models.reason,
         "n_tracks": [int(n) for n in playlists.indptr[1:] - playlists.indptr[:-1]],
         "n_positives": models.n_positives,
-        "intercept": [b if has else None for b, has in zip(models.intercept.tolist(), has_model, strict=True)],
-        "coefficients": [w if has else None for w, has in zip(models.coef.tolist(), has_model, strict=True)],
+        "intercept": known(models.intercept),
+        "coefficients": known(models.coef),
+        "playlist_coefficients": known(models.extra_coef),
         "n_iter": models.n_iter,
         "is_converged": has_model,
         "gradient_norm": models.gradient_norm,

@@ -29,9 +29,16 @@ SAMPLE_WAREHOUSE = ROOT / "deployments" / "sample_warehouse"
 SMALL: dict[str, Any] = {
     "source": str(SAMPLE_WAREHOUSE),
     "sample": SampleParameters(n_playlists=24),
-    "features": FeatureParameters(audio="minmax"),
+    "features": FeatureParameters(audio="minmax", embeddings=8),
     "training": TrainingParameters(batch_size=8),
 }
+
+
+def small_options(batch_size: int = 8) -> list[str]:
+    """SMALL on the command line."""
+    options = {"sample.n-playlists": 24, "features.audio": "minmax", "features.embeddings": 8}
+    options["training.batch-size"] = batch_size
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
 def free_port() -> int:

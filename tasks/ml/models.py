@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.ml.affinity import PRIOR, PRIOR_STRENGTH
 from tasks.ml.logistic import Fits, OwnRows, SharedRows, fit_playlists
+from tasks.ml.playlist_rows import PlaylistColumns, build_own_rows, chunk_playlists
+
+Ints = NDArray[np.integer]
 
 MIN_POSITIVES = 2
 
@@ -23,31 +27,45 @@ FAILURES = (NON_FINITE, NOT_CONVERGED)  # of playlists that could be trained
 class BatchModels:
     """One model per playlist, or the reason why there is none.
 
-    status, reason: (p,) str. n_positives: (p,). coef: (p, d) and intercept: (p,) float64, NaN without a model.
-    n_iter, gradient_norm: (p,), 0 and NaN if nothing was fitted.
+    status, reason: (p,) str. n_positives: (p,). coef: (p, d), extra_coef: (p, e) of the playlist's own columns, and
+    intercept: (p,), float64, NaN without a model. n_iter, gradient_norm: (p,), 0 and NaN if nothing was fitted.
     """
 
     status: list[str]
     reason: list[str]
-    n_positives: NDArray[np.int64]
+    n_positives: Ints
     coef: NDArray[np.float64]
+    extra_coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
     n_iter: NDArray[np.int32]
     gradient_norm: NDArray[np.float64]
 
 
-def fit_batch(shared: SharedRows, indptr: NDArray[np.int64], rows: NDArray[np.int64], *, C: float) -> BatchModels:
-    """Fit p playlists whose train tracks are rows[indptr[j]:indptr[j + 1]] of the shared matrix.
+def fit_batch(shared: SharedRows, indptr: Ints, tracks: Ints, columns: PlaylistColumns, *, C: float) -> BatchModels:
+    """Fit p playlists whose train tracks are the rows tracks[indptr[j]:indptr[j + 1]] of the shared matrix.
 
     A playlist with fewer than two train tracks is `too_few`; one with every fit row in it is `one_class` (no negative
     is left). A fit that ends non-finite or does not converge keeps no coefficients: it must not be used by mistake.
     """
     n_positives = np.diff(indptr)
-    n_rows = np.count_nonzero(shared.row_weight)
-    can_fit = (n_positives >= MIN_POSITIVES) & ~_covers(shared, indptr, rows)
-    fits = _fit(shared, indptr, rows, np.flatnonzero(can_fit), C)
-    is_finite = np.isfinite(fits.coef).all(axis=1) & np.isfinite(fits.intercept)
-    models = BatchModels(
+    can_fit = (n_positives >= MIN_POSITIVES) & ~_covers(shared, indptr, tracks)
+    models = _without_fit(
+        n_positives, int(np.count_nonzero(shared.row_weight)), shared.X.shape[1], len(columns.related)
+    )
+    chosen = np.flatnonzero(can_fit)
+    entries = np.flatnonzero(np.repeat(can_fit, n_positives))
+    indptr, tracks = np.concatenate([[0], np.cumsum(n_positives[chosen])]), tracks[entries]
+    for part in chunk_playlists(indptr, tracks, columns):
+        edges = indptr[part.start : part.stop + 1]
+        own = build_own_rows(shared.X, edges - edges[0], tracks[edges[0] : edges[-1]], columns)
+        _fill(models, chosen[part], _fit(shared, own, C))
+    return models
+
+
+def _without_fit(n_positives: Ints, shared: SharedRows, e: int) -> BatchModels:
+    """What is true of each playlist as long as nothing is fitted."""
+    p, n_rows = len(n_positives), np.count_nonzero(shared.row_weight)
+    return BatchModels(
         status=[ONE_CLASS if n >= MIN_POSITIVES else TOO_FEW for n in n_positives],
         reason=[
             f"all {n_rows} train tracks are in the playlist"
@@ -56,32 +74,35 @@ def fit_batch(shared: SharedRows, indptr: NDArray[np.int64], rows: NDArray[np.in
             for n in n_positives
         ],
         n_positives=n_positives,
-        coef=np.full((len(n_positives), shared.X.shape[1]), np.nan),
-        intercept=np.full(len(n_positives), np.nan),
-        n_iter=np.zeros(len(n_positives), np.int32),
-        gradient_norm=np.full(len(n_positives), np.nan),
+        coef=np.full((p, shared.X.shape[1]), np.nan),
+        extra_coef=np.full((p, e), np.nan),
+        intercept=np.full(p, np.nan),
+        n_iter=np.zeros(p, np.int32),
+        gradient_norm=np.full(p, np.nan),
     )
-    for j, i in enumerate(np.flatnonzero(can_fit)):
+
+
+def _fit(shared: SharedRows, own: OwnRows, C: float) -> Fits:
+    if own.extra is None:
+        return fit_playlists(shared, own, C=C)
+    return fit_playlists(shared, own, C=C, extra_prior=PRIOR[: own.extra.shape[1]], extra_strength=PRIOR_STRENGTH)
+
+
+def _fill(models: BatchModels, places: Ints, fits: Fits) -> None:
+    """Write the fits of the playlists at `places` into models."""
+    is_finite = np.isfinite(np.column_stack([fits.coef, fits.extra_coef, fits.intercept])).all(axis=1)
+    for j, i in enumerate(places):
         models.status[i], models.reason[i] = _outcome(bool(is_finite[j]), fits, j)
         models.n_iter[i], models.gradient_norm[i] = fits.n_iter[j], fits.gradient_norm[j]
         if models.status[i] == TRAINED:
-            models.coef[i], models.intercept[i] = fits.coef[j], fits.intercept[j]
-    return models
+            models.coef[i], models.extra_coef[i] = fits.coef[j], fits.extra_coef[j]
+            models.intercept[i] = fits.intercept[j]
 
 
-def _covers(shared: SharedRows, indptr: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _covers(shared: SharedRows, indptr: Ints, rows: Ints) -> NDArray[np.bool_]:
     """Whether a playlist holds every row that has a weight."""
     weighted = np.concatenate([[0], np.cumsum(shared.row_weight[rows] > 0)])
     return np.diff(weighted[indptr]) == np.count_nonzero(shared.row_weight)
-
-
-def _fit(
-    shared: SharedRows, indptr: NDArray[np.int64], rows: NDArray[np.int64], chosen: NDArray[np.int64], C: float
-) -> Fits:
-    pieces = [rows[indptr[j] : indptr[j + 1]] for j in chosen]
-    own_rows = np.concatenate([*pieces, np.empty(0, np.int64)])
-    own_indptr = np.cumsum([0, *(len(piece) for piece in pieces)])
-    return fit_playlists(shared, OwnRows(own_indptr, own_rows, np.ones(len(own_rows), bool)), C=C)
 
 
 def _outcome(is_finite: bool, fits: Fits, j: int) -> tuple[str, str]:

@@ -29,12 +29,12 @@ def fail_on_call(n: int, error: Exception) -> Fit:
     """fit_batch that raises on its n-th call (from 0), and every time the same playlists come again."""
     calls: list[bytes] = []
 
-    def fit(shared: Any, indptr: NDArray[np.int64], rows: NDArray[np.int64], **options: Any) -> BatchModels:
-        if rows.tobytes() not in calls:
-            calls.append(rows.tobytes())
-        if calls.index(rows.tobytes()) == n:
+    def fit(shared: Any, indptr: Any, tracks: NDArray[np.int64], *others: Any, **options: Any) -> BatchModels:
+        if tracks.tobytes() not in calls:
+            calls.append(tracks.tobytes())
+        if calls.index(tracks.tobytes()) == n:
             raise error
-        return fit_batch(shared, indptr, rows, **options)
+        return fit_batch(shared, indptr, tracks, *others, **options)
 
     return fit
 

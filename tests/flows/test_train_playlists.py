@@ -25,7 +25,8 @@ MODELS = {"train_batch_inner", "train_batch_outer"}
 FEATURES = {"build_features_inner", "build_features_outer"}
 THRESHOLDS = {"validate_batch", "choose_thresholds"}
 JUDGED = {"evaluate_batch", "summarize"}
-AFTER_EXTRACT = {"prepare_batches"} | FEATURES | MODELS | THRESHOLDS | JUDGED
+AFTER_PREPARE = FEATURES | MODELS | THRESHOLDS | JUDGED
+AFTER_EXTRACT = {"prepare_batches"} | AFTER_PREPARE
 
 
 def test_a_second_run_computes_nothing(storage: Path, run_flow: RunFlow) -> None:
@@ -44,11 +45,21 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
         {"sample": SampleParameters(n_playlists=24, catalogue="all")},
         {"extract_tracks"} | AFTER_EXTRACT,
     ),
-    ("features.audio", {"features": FeatureParameters(audio="standard")}, AFTER_EXTRACT - {"prepare_batches"}),
+    (
+        "features.audio",
+        {"features": FeatureParameters(audio="standard", embeddings=8)},
+        AFTER_PREPARE,
+    ),
+    (
+        "features.embeddings",
+        {"features": FeatureParameters(audio="minmax", embeddings=4)},
+        AFTER_PREPARE,
+    ),
+    ("features.recipe", {"features": FeatureParameters(recipe="notebook")}, AFTER_PREPARE),
     ("training.batch_size", {"training": TrainingParameters(batch_size=12)}, AFTER_EXTRACT - FEATURES),
     (
         "training.regularization",
-        {"training": TrainingParameters(batch_size=8, regularization=0.5)},
+        {"training": TrainingParameters(batch_size=8, regularization=(0.5,))},
         MODELS | THRESHOLDS | JUDGED,
     ),
     (
@@ -165,7 +176,7 @@ def test_the_manifest_says_what_there_is(reference: Path) -> None:
     assert sum(k * n for k, n in manifest["sample"]["tracks_by_n_playlists"]) == manifest["sample"]["memberships"]
     assert manifest["parameters"]["sample"] == SMALL["sample"].model_dump()
     assert manifest["snapshot"].keys() == {"playlists", "tracks_headers"}
-    for recommender in ("model", "same_artist_album", "popularity"):
+    for recommender in ("model", "same_artist_album", "item_knn", "popularity"):
         for metric in ("ndcg_at_500", "cold_ndcg_at_500", "warm_ndcg_at_500", "r_precision", "f1"):
             assert 0 <= manifest["metrics"][recommender][metric]["mean"] <= 1
     assert manifest["metrics"]["model"]["ndcg_at_500"]["n"] == 24
@@ -182,7 +193,7 @@ def test_results_are_read_with_duckdb_as_the_readme_says(reference: Path) -> Non
 
 
 def test_the_joined_files_have_a_row_group_per_batch(reference: Path) -> None:
-    for stage, rows in (("all_models", 24), ("all_metrics", 24 * 3)):
+    for stage, rows in (("all_models", 24), ("all_metrics", 24 * 4)):
         (path,) = (reference / "data" / stage).iterdir()
         with pq.ParquetFile(path) as parquet:
             assert (parquet.num_row_groups, parquet.metadata.num_rows) == (3, rows)

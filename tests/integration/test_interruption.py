@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import data_files
+from tests.conftest import data_files, small_options
 from tests.integration.processes import finish, interrupt_when, n_records, start
 
-OPTIONS = ["--sample.n-playlists", "24", "--training.batch-size", "8", "--features.audio", "minmax"]
+OPTIONS = small_options()
 
 # What has to be there for the signal to come: during the extracts, the training and the evaluation.
 STAGES = ["count-playlists", "train-batch", "evaluate-batch"]

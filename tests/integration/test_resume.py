@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 from tasks.parameters import SampleParameters, TrainingParameters
-from tests.conftest import RunFlow, data_files
+from tests.conftest import RunFlow, data_files, small_options
 from tests.integration.processes import finish, interrupt_when, n_records, start
 
 N_BATCHES = 12
-OPTIONS = ["--sample.n-playlists", "24", "--training.batch-size", "2", "--features.audio", "minmax"]
+OPTIONS = small_options(batch_size=2)
 
 
 def test_a_killed_run_is_finished_by_the_next(server: dict[str, str], run_flow: RunFlow, tmp_path: Path) -> None:

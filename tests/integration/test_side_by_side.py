@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import data_files
+from tests.conftest import data_files, small_options
 from tests.integration.processes import finish, start
 from tests.integration.test_interruption import OPTIONS, without_server
 
@@ -26,8 +26,7 @@ def test_runs_at_once_complete_with_the_same_files(
 
 def test_a_run_without_a_server_keeps_its_whole_history(tmp_path: Path) -> None:
     environment = without_server(tmp_path / "prefect")
-    options = [*OPTIONS[:2], *OPTIONS[4:], "--training.batch-size", "1"]
-    manifest = finish(start(tmp_path / "storage", environment, *options))
+    manifest = finish(start(tmp_path / "storage", environment, *small_options(batch_size=1)))
     n_task_runs = sum(counts["computed"] for counts in manifest["tasks"].values())
     assert n_task_runs == 4 * 24 + 10
     with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:

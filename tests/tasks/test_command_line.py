@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLE_WAREHOUSE
-
-SMALL_RUN = ["--sample.n-playlists", "24", "--training.batch-size", "8", "--features.audio", "minmax"]
+from tests.conftest import ROOT, SAMPLE_WAREHOUSE, small_options
 
 
 def command(server: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
@@ -43,9 +41,9 @@ def test_help_describes_every_group(server: dict[str, str]) -> None:
 
 
 def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storage: Path) -> None:
-    done = command(server, "--storage", str(storage), *SMALL_RUN)
+    done = command(server, "--storage", str(storage), *small_options())
     assert done.returncode == 0, done.stderr
-    assert "model (minmax)" in done.stdout and "same artist album" in done.stdout
+    assert "minmax" in done.stdout and "same artist album" in done.stdout
     manifest = json.loads(Path(done.stdout.splitlines()[-1]).read_text())
     assert manifest["status"] == "completed"
     assert "train batch outer: 3 reused" in done.stderr
@@ -56,7 +54,7 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
     ("options", "said"),
     [
         (["--sample.n-playlists", "0"], "--sample.n-playlists 0: must be greater than or equal to 1. See --help."),
-        (["--features.audio", "bark"], "--features.audio bark: must be 'spline', 'minmax' or 'standard'. See --help."),
+        (["--features.recipe", "x"], "--features.recipe x: must be 'full' or 'notebook'. See --help."),
         (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
     ],

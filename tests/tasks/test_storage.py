@@ -118,10 +118,10 @@ def test_probing_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 @given(cuts=st.lists(st.integers(0, 999), max_size=12), rows=st.integers(1, 300))
-def test_row_groups_do_not_depend_on_how_batches_were_cut(cuts: list[int], rows: int) -> None:
+def test_row_groups_do_not_depend_on_how_the_rows_came(cuts: list[int], rows: int) -> None:
     edges = [0, *sorted(cuts), 1000]
-    batches = [batch for a, b in itertools.pairwise(edges) for batch in TABLE.slice(a, b - a).to_batches()]
-    chunks = list(rechunk(batches, TABLE.schema, rows))
+    tables = [TABLE.slice(a, b - a) for a, b in itertools.pairwise(edges)]
+    chunks = list(rechunk(tables, TABLE.schema, rows))
     assert [chunk.num_rows for chunk in chunks[:-1]] == [rows] * (len(chunks) - 1)
     assert pa.concat_tables(chunks) == TABLE
 

@@ -11,10 +11,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.batches import load_batch
-from tasks.matrices import load_counts, load_matrix
-from tasks.ml.scoring import score_tracks
-from tasks.references import FileRef
+from tasks.matrices import load_catalogue, load_matrix
+from tasks.recommenders import Scene, score_models
+from tasks.references import FeatureMatrix, FileRef, Preparation
 from tasks.storage import Storage
+
+
+def records(storage: Path, task: str) -> list[str]:
+    return [json.loads(path.read_text())["result"] for path in storage.glob(f"records/{task}-*")]
 
 
 @pytest.fixture
@@ -25,37 +29,42 @@ def files(reference: Path) -> dict[str, list[FileRef]]:
 
 
 def test_scikit_learn_predicts_the_same_with_our_coefficients(reference: Path, files: dict[str, list[FileRef]]) -> None:
-    X = load_matrix(str(reference), files["build_features_outer"][0])
-    table = Storage(str(reference)).read_table(files["train_batch_outer"][1])
-    coef = np.array(table["coefficients"].to_pylist())
-    scores = score_tracks(X, coef, table["intercept"].to_numpy())
-    for row, expected in zip(table.to_pylist(), scores, strict=True):
+    """Shared columns and the playlist's own affinity columns, side by side, for every candidate."""
+    storage, manifest = str(reference), json.loads(next(reference.glob("runs/*/manifest.json")).read_text())
+    prepared = Preparation.model_validate_json(next(iter(records(reference, "prepare-batches"))))
+    (features,) = [
+        found
+        for found in map(FeatureMatrix.model_validate_json, records(reference, "build-features"))
+        if found.file in files["build_features_outer"]
+    ]
+    scene = Scene(storage, features, prepared.memberships, files["extract_tracks"][0], prepared.tracks, "outer")
+    batch, models = load_batch(storage, prepared.batches[1]), files["train_batch_outer"][1]
+    X, catalogue = load_matrix(storage, features.file), load_catalogue(storage, scene.tracks)
+    rows = Storage(storage).read_table(models).to_pylist()
+    assert manifest["models"] == {"trained": 24}
+    for j, (row, scores) in enumerate(zip(rows, score_models(scene, batch, models), strict=True)):
+        is_train, _ = batch.masks(j, "outer", len(X))
+        own = [
+            np.log1p([(codes[is_train] == code).sum() for code in codes])
+            for codes in (catalogue.artist, catalogue.album)
+        ]
         loaded = LogisticRegression()
         loaded.classes_ = np.array([False, True])
-        loaded.coef_, loaded.intercept_ = np.array([row["coefficients"]]), np.array([row["intercept"]])
-        assert np.abs(loaded.decision_function(X.astype(np.float64)) - expected).max() < 1e-9
-
-
-def test_the_models_are_those_of_scikit_learn(reference: Path, files: dict[str, list[FileRef]]) -> None:
-    X = load_matrix(str(reference), files["build_features_outer"][0])
-    is_fit = load_counts(str(reference), files["prepare_batches"][-1], "outer") > 0
-    batch = load_batch(str(reference), files["prepare_batches"][0])
-    indptr, track = batch.train("outer")
-    models = Storage(str(reference)).read_table(files["train_batch_outer"][0]).to_pylist()
-    for j in (0, 5):
-        y = np.isin(np.arange(len(X)), track[indptr[j] : indptr[j + 1]])
-        exact = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(X[is_fit].astype(np.float64), y[is_fit])
-        assert models[j]["playlist_id"] == batch.playlist_ids[j]
-        np.testing.assert_allclose(models[j]["coefficients"], exact.coef_[0], atol=1e-4)
-        np.testing.assert_allclose(models[j]["intercept"], exact.intercept_[0], atol=1e-4)
+        loaded.coef_ = np.array([row["coefficients"] + row["playlist_coefficients"]])
+        loaded.intercept_ = np.array([row["intercept"]])
+        expected = loaded.decision_function(np.column_stack([X, *(column.astype(np.float32) for column in own)]))
+        assert np.abs(expected - scores)[~is_train].max() < 1e-9
 
 
 def test_the_file_says_how_to_use_its_coefficients(reference: Path, files: dict[str, list[FileRef]]) -> None:
     schema = Storage(str(reference)).read_table(files["train_batch_outer"][0]).schema
     about = json.loads(schema.metadata[b"model"])
-    assert sorted(about["features"]) == sorted(about["constants"]["features"])
-    assert about["constants"]["features"]["tempo"].keys() == {"median", "min", "max"}
-    assert about["regularization"] == 1.0
+    audio = about["constants"]["features"]
+    assert set(audio) < set(about["features"])
+    assert audio["tempo"].keys() == {"median", "min", "max"}
+    assert about["playlist_features"] == ["artist_affinity", "album_affinity"]
+    assert [(reference / path).is_file() for path in about["spaces"].values()] == [True, True]
+    assert about["regularization"] == 0.3
 
 
 def test_every_playlist_has_a_row(reference: Path, files: dict[str, list[FileRef]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tasks.ml import models
 from tasks.ml.logistic import Fits, OwnRows, SharedRows
 from tasks.ml.models import fit_batch
+from tasks.ml.playlist_rows import PlaylistColumns
 
 RNG = np.random.default_rng(1)
 SHARED = SharedRows(RNG.normal(size=(40, 3)).astype(np.float32), np.ones(40))
@@ -15,7 +16,8 @@ SHARED = SharedRows(RNG.normal(size=(40, 3)).astype(np.float32), np.ones(40))
 
 def fit(*playlists: list[int], shared: SharedRows = SHARED) -> models.BatchModels:
     indptr = np.cumsum([0, *map(len, playlists)])
-    return fit_batch(shared, indptr, np.array([row for rows in playlists for row in rows], np.int64), C=1.0)
+    tracks = np.array([row for rows in playlists for row in rows], np.int64)
+    return fit_batch(shared, indptr, tracks, PlaylistColumns(), C=1.0)
 
 
 def test_statuses_and_reasons() -> None:
