@@ -33,10 +33,10 @@ lint: .venv/ready  ## ruff, ruff format and mypy
 server: .venv/ready  ## start a Prefect server in the background unless one answers
 	@$(BIN)/python -m tasks.server start $(SERVER_PORT)
 
-stop: .venv/ready  ## end the server that `make server` or `make demo` started
-	@$(BIN)/python -m tasks.server stop
+stop:  ## end the server that `make server` or `make demo` started
+	@test ! -e .venv/ready || $(BIN)/python -m tasks.server stop
 
-clean:  ## delete the environment, Prefect's database and what runs left behind
+clean: stop  ## delete the environment, Prefect's database and what runs left behind
 	rm -rf .venv .prefect store *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lock: .venv/ready  ## resolve pyproject.toml again; add ARGS=--upgrade to take newer versions

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 
 from tasks.batches import Fold
 from tasks.command_line import run_command
-from tasks.errors import InputError
+from tasks.errors import SourceChangedError
 from tasks.evaluate import evaluate_batch, summarize
 from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
 from tasks.features import build_features
@@ -112,18 +112,17 @@ def train_and_evaluate(
 def extract(run: Run, source: str, storage: str, sample: SampleParameters) -> tuple[FileRef, FileRef]:
     """Memberships and tracks of one state of the source: if it changes meanwhile, start over."""
     drawn = {"n_playlists": sample.n_playlists, "seed": sample.seed, "min_tracks": sample.min_tracks}
-    snapshot = run.one(read_snapshot, source=source)
-    for _ in range(EXTRACT_ATTEMPTS):
-        place = {"storage": storage, "source": source, "snapshot": snapshot}
-        run.one(count_playlists, **place)
-        memberships = run.one(extract_memberships, **place, **drawn)
-        tracks = run.one(extract_tracks, **place, **drawn, catalogue=sample.catalogue)
-        before, snapshot = snapshot, run.one(read_snapshot, source=source)
-        if snapshot == before:
-            return memberships, tracks
-    raise InputError(
-        f"source {source!r} changed {EXTRACT_ATTEMPTS} times while it was read: start again when nothing writes to it."
-    )
+    for attempt in range(1, EXTRACT_ATTEMPTS + 1):
+        place = {"storage": storage, "source": source, "snapshot": run.one(read_snapshot, source=source)}
+        try:
+            run.one(count_playlists, **place)
+            memberships = run.one(extract_memberships, **place, **drawn)
+            return memberships, run.one(extract_tracks, **place, **drawn, catalogue=sample.catalogue)
+        except SourceChangedError:
+            if attempt == EXTRACT_ATTEMPTS:
+                raise
+            run.forgive_failures()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def tune(
@@ -198,7 +197,7 @@ def fit(
         fold=fold,
         regularization=C,
         n_negatives=training.n_negatives,
-        seed=seed,
+        seed=seed if training.n_negatives else 0,  # nothing else is drawn at random
     )
     return Fitted(matrix, models)
 

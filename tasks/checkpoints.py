@@ -6,6 +6,7 @@ A task made with `checkpointed` returns a reference (tasks/references.py). Prefe
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import inspect
@@ -27,6 +28,8 @@ from tasks.records import RecordStore, ReferenceSerializer
 from tasks.references import Reference
 from tasks.storage import DamagedFileError, Storage
 
+LASTING = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+LASTING_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Where things are and what they are called changes no result.
 UNKEYED = frozenset({"storage", "source", "number"})
 
@@ -72,8 +75,12 @@ class ContentPolicy(CachePolicy):
 
 
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed task is worth another try: a fault of disk or network is, bad input or a bug is not."""
-    return isinstance(state.result(raise_on_failure=False), OSError)
+    """Whether a failed task is worth another try: a passing fault of disk or network is.
+
+    Bad input, a bug, a missing file, a missing permission and a full disk do not pass by waiting.
+    """
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError) and not isinstance(error, LASTING) and error.errno not in LASTING_NUMBERS
 
 
 def checkpointed(task_run_name: str, **options: Any) -> Callable[[Callable[..., Any]], Task[..., Any]]:

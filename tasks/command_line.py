@@ -30,8 +30,8 @@ def run_command(flow: Flow[..., Any]) -> None:
     app.default(flow.fn)
     try:
         command, bound, _ = app.parse_args(sys.argv[1:], print_error=False, exit_on_error=False)
-    except cyclopts.CycloptsError:
-        sys.exit("\n".join(_mistakes(app, sys.argv[1:])))
+    except cyclopts.CycloptsError as error:
+        sys.exit("\n".join(_mistakes(app, sys.argv[1:])) or _sentence(error, sys.argv[1:]))
     if command is not flow.fn:  # --help or --version
         command(*bound.args, **bound.kwargs)
         return

@@ -1,4 +1,4 @@
-"""The one exception that is meant to be read by the person who started a run."""
+"""The exceptions that are meant to be read by the person who started a run."""
 
 
 class InputError(Exception):
@@ -6,3 +6,7 @@ class InputError(Exception):
 
     It is never retried, and a command ends with its sentence and exit code 1, without a traceback.
     """
+
+
+class SourceChangedError(InputError):
+    """The source is not what its snapshot says: what was read of it must not be kept under that snapshot."""

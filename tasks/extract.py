@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from tasks.checkpoints import checkpointed
-from tasks.errors import InputError
+from tasks.errors import InputError, SourceChangedError
 from tasks.references import Census, FileRef, Snapshot
 from tasks.storage import Storage, rechunk
 from tasks.warehouse.contract import MEMBERSHIPS, TRACKS
@@ -31,8 +31,14 @@ def read_snapshot(source: str) -> Snapshot:
 
 @checkpointed(task_run_name="count playlists")
 def count_playlists(*, storage: str, source: str, snapshot: Snapshot) -> Census:
-    """How many playlists, memberships and tracks the source holds."""
-    return _census(source)
+    """How many playlists, memberships and tracks the source holds.
+
+    Raises SourceChangedError, as the extracts do, if the source is no longer what the snapshot says: nothing may be
+    kept under a snapshot that is not of it.
+    """
+    census = _census(source)
+    _require(snapshot, source)
+    return census
 
 
 @checkpointed(task_run_name="extract memberships")
@@ -45,6 +51,7 @@ def extract_memberships(
     """
     parameters: Parameters = {"n_playlists": n_playlists, "seed": str(seed), "min_tracks": min_tracks}
     file = _extract(storage, source, ("sample", "memberships"), parameters, MEMBERSHIPS)
+    _require(snapshot, source)
     if not file.rows:
         found = _census(source)
         raise InputError(
@@ -66,7 +73,14 @@ def extract_tracks(
         "min_tracks": min_tracks,
         "whole_catalogue": catalogue == "all",
     }
-    return _extract(storage, source, ("sample", "tracks"), parameters, TRACKS)
+    file = _extract(storage, source, ("sample", "tracks"), parameters, TRACKS)
+    _require(snapshot, source)
+    return file
+
+
+def _require(snapshot: Snapshot, source: str) -> None:
+    if open_warehouse(source).snapshot() != snapshot.tables:
+        raise SourceChangedError(f"source {source!r} changed while it was read: start again when nothing writes to it.")
 
 
 def _census(source: str) -> Census:

@@ -11,13 +11,19 @@ import functools
 import hashlib
 import importlib.util
 import platform
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
+
+from tasks.errors import InputError
 
 LIBRARIES = ("duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
 LOGGERS = {"log", "logger", "logging", "get_run_logger", "get_logger"}
+PROCESS_START = time.time()  # about when this process read its code
 _parsing = threading.Lock()  # ast.parse in two threads at once raises SystemError on Python 3.11
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 
@@ -32,29 +38,62 @@ def library_versions() -> dict[str, str]:
 def code_fingerprint(module: str) -> dict[str, str]:
     """Hashes of `module`, of the first-party modules behind it, and of their SQL, by name.
 
-    First-party is what lives in the same top-level package as `module`, or in `tasks`.
+    First-party is what lives in the same top-level package as `module`, or in `tasks`. A module is read once in the
+    life of a process: see `freeze_code`.
     """
-    with _parsing:
-        return _fingerprint(module)
-
-
-@functools.cache
-def _fingerprint(module: str) -> dict[str, str]:
     packages = {module.split(".")[0], "tasks"}
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        source = _source_of(name)
-        if name in found or source is None:
+        if name in found or (code := _read_module(name)) is None:
             continue
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        found[name] = hashlib.sha256(normalise(tree).encode()).hexdigest()
-        is_package = source.name == "__init__.py"
-        for sql in source.parent.glob("*.sql") if is_package else ():
-            found[sql.name] = hashlib.sha256(sql.read_bytes()).hexdigest()
-        waiting += [n for n in _imports(tree, name, is_package) if n.split(".")[0] in packages]
+        found[name] = code.digest
+        found |= code.sql
+        waiting += [n for n in code.imports if n.split(".")[0] in packages]
     return dict(sorted(found.items()))
+
+
+def freeze_code() -> None:
+    """Fingerprint every first-party module that is loaded, before the first task needs it.
+
+    Keys must describe the code that runs, not what is on the disk later. Raises InputError if a file was edited
+    between the start of the process and now.
+    """
+    for name, module in sorted(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name.split(".")[0] not in ("flows", "tasks") or path is None:
+            continue
+        if Path(path).stat().st_mtime > PROCESS_START:
+            raise InputError(f"{name} was edited after this process had loaded it: start the run again.")
+        code_fingerprint(name)
+
+
+class _Code(NamedTuple):
+    digest: str
+    imports: tuple[str, ...]
+    sql: dict[str, str]
+
+
+def _read_module(name: str) -> _Code | None:
+    with _parsing:
+        return _parse_module(name)
+
+
+@functools.cache
+def _parse_module(name: str) -> _Code | None:
+    source = _source_of(name)
+    if source is None:
+        return None
+    is_package = source.name == "__init__.py"
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    imports = tuple(_imports(tree, name, is_package))
+    sql = source.parent.glob("*.sql") if is_package else ()
+    return _Code(
+        digest=hashlib.sha256(normalise(tree).encode()).hexdigest(),
+        imports=imports,
+        sql={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sql},
+    )
 
 
 def normalise(tree: ast.Module) -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 from prefect import get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
@@ -16,6 +17,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.artifacts import create_artifacts
 from tasks.errors import InputError
+from tasks.fingerprint import freeze_code
 from tasks.history import wait_for_history
 from tasks.manifest import Manifest, describe_results
 from tasks.records import require_records, use_storage
@@ -27,13 +29,14 @@ from tasks.storage import Storage
 def execute_run(
     stages: Callable[[Run], None], *, source: str, storage: str, parameters: dict[str, Any], workers: int, fresh: bool
 ) -> str | State[Any]:
-    """Execute the stages of the current flow run on a storage, and leave a manifest and a report whatever happens.
+    """Execute the stages of the current flow run on a storage, and leave a manifest and a report, failed or not.
 
-    Returns where the manifest is, or a Failed state whose message is one sentence. An unexpected error propagates
-    after the manifest is written.
+    (An interrupted run leaves neither: its checkpoints are all that the next one needs.) Returns where the manifest
+    is, or a Failed state whose message is one sentence. An unexpected error propagates after the manifest is written.
     """
     about = {"source": source, "parameters": parameters, "started": datetime.now(UTC)}
     try:
+        freeze_code()
         store = Storage(storage)
         store.probe()
     except InputError as error:
@@ -71,22 +74,28 @@ def _fault(run: Run, storage: str) -> str:
 
 
 def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
-    """Wait for the history, leave report, artifacts and manifest, and say where they are."""
-    if late := wait_for_history([future.task_run_id for future in run.futures]):
-        get_run_logger().warning("Prefect's server has not recorded the end of %d task runs", late)
+    """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
     manifest = _describe(run, fault, about)
     try:
         store.write_bytes(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
     except OSError as error:
         manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
-    create_artifacts(manifest, store)
-    run.progress.finish()
+    manifest = _write(manifest, store)
+    try:
+        create_artifacts(manifest, store)
+        run.progress.finish()
+        if late := wait_for_history([future.task_run_id for future in run.futures]):
+            get_run_logger().warning("Prefect's server has not recorded the end of %d task runs", late)
+    except httpx.HTTPError as error:
+        run.progress.say(
+            f"Prefect's server does not answer ({type(error).__name__}): this run lacks its artifacts there."
+        )
     if rows := comparison(manifest):
         run.progress.show_table("Means over playlists with held-out tracks", list(COLUMNS), rows)
     run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")
-    return _write(manifest, store)
+    return manifest
 
 
 def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
@@ -106,7 +115,7 @@ def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
 
 
 def _write(manifest: Manifest, store: Storage) -> Manifest:
-    """Write the manifest, the very last thing a run leaves; if that fails, return one that says so."""
+    """Write the manifest; if that fails, return one that says so."""
     manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:
         store.write_bytes(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())

@@ -139,8 +139,8 @@ def load_matrix(storage: str, features: FileRef) -> NDArray[np.float32]:
 
 
 @once_per_process
-def load_counts(storage: str, tracks: FileRef, fold: str) -> NDArray[np.int32]:
-    """Memberships of each track in the train part of a fold ("inner", "outer") or in all."""
+def load_counts(storage: str, tracks: FileRef, fold: Fold) -> NDArray[np.int32]:
+    """Memberships of each track in the train part of a fold."""
     return Storage(storage).read_table(tracks, columns=[fold])[fold].to_numpy()
 
 

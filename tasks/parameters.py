@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MIN_NEGATIVES = 100
 
 
 class Group(BaseModel):
@@ -20,7 +22,7 @@ class SampleParameters(Group):
         default=506,
         description="How many playlists to draw at most. More take longer; the number found is reported.",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(
+    seed: Annotated[int, Field(ge=0, le=2**53)] = Field(
         default=7,
         description="Draws other playlists and another held-out split. The same seed always draws the same.",
     )
@@ -64,6 +66,13 @@ class FeatureParameters(Group):
         return self.model_dump(exclude={"recipe"})
 
 
+def none_or_enough(n_negatives: int) -> int:
+    """A sample of negatives that is too small leaves playlists without any."""
+    if 0 < n_negatives < MIN_NEGATIVES:
+        raise ValueError(f"must be 0 or at least {MIN_NEGATIVES}")
+    return n_negatives
+
+
 class TrainingParameters(Group):
     """How models are fitted."""
 
@@ -79,7 +88,7 @@ class TrainingParameters(Group):
             "Of several, the one that ranks the inner fold best is taken for all playlists.",
         )
     )
-    n_negatives: Annotated[int, Field(ge=0)] = Field(
+    n_negatives: Annotated[int, Field(ge=0, le=10_000_000), AfterValidator(none_or_enough)] = Field(
         default=0,
         description="How many tracks stand for all negatives; 0 takes all. A few thousand make large samples fast, "
         "at a small loss.",
@@ -93,7 +102,7 @@ class TrainingParameters(Group):
 class EvaluationParameters(Group):
     """How models are judged."""
 
-    n_playlists: Annotated[int, Field(ge=1)] = Field(
+    n_playlists: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=10_000,
         description="About how many playlists are evaluated, the same ones every time. More are slower and surer.",
     )

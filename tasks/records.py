@@ -7,7 +7,7 @@ missing, damaged or foreign is computed again.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ CHECKPOINT_NAME = re.compile(r"[a-z-]+-[0-9a-f]{40}")  # the task and its key, a
 
 
 class ReferenceSerializer(Serializer):
-    """References to JSON and back, over the closed set of tasks/references.py.
+    """References to JSON and back, over the closed set of tasks/references.py, with a checksum of the JSON.
 
     Not a subclass of Prefect's JSONSerializer, whose decoder instantiates whatever class a record names.
     """
@@ -33,19 +33,27 @@ class ReferenceSerializer(Serializer):
     type: Literal["reference"] = "reference"
 
     def dumps(self, obj: Any) -> bytes:
-        """JSON of a reference; raises ValueError for any other type but an exception, of which only the text remains.
+        """A line with the sha256 of the JSON, then the JSON; raises ValueError for what is no reference.
 
-        Prefect persists a failed task's exception like a result, under a random name that no key ever finds.
+        Of an exception only the text remains: Prefect persists a failed task's exception like a result, under a random
+        name that no key ever finds.
         """
         if isinstance(obj, BaseException):
-            return json.dumps(f"{type(obj).__name__}: {obj}").encode()
+            return f"{type(obj).__name__}: {obj}".encode()
         if not isinstance(obj, Reference):
             raise ValueError(f"a checkpointed task returned {type(obj).__name__}, which is not in tasks/references.py")
-        return RESULT.dump_json(obj)
+        content = RESULT.dump_json(obj)
+        return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
     def loads(self, blob: bytes) -> Any:
-        """The reference that a record holds; raises pydantic's ValidationError for anything else."""
-        return RESULT.validate_json(blob)
+        """The reference that a record holds.
+
+        Raises DamagedFileError if the JSON is not what was written, pydantic's ValidationError if it is no reference.
+        """
+        checksum, _, content = blob.partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != checksum:
+            raise DamagedFileError("record damaged: its value is not what was written")
+        return RESULT.validate_json(content)
 
 
 class _Serializer(BaseModel):
@@ -87,7 +95,7 @@ class RecordStore(WritableFileSystem):
         record = _Record.model_validate_json(content)
         if record.metadata.storage_key != path:
             raise DamagedFileError(f"record {path} was written under the name {record.metadata.storage_key}")
-        for file in files_in(RESULT.validate_json(record.result)):
+        for file in files_in(ReferenceSerializer().loads(record.result.encode())):
             storage.verify(file)
         return content
 

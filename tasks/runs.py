@@ -70,6 +70,8 @@ class Run:
         names = {future.task_run_id: name for name, future in futures.items()}
         self.futures += futures.values()
         label = stage.replace("_", " ")
+        if len(futures) > 1:
+            self.progress.say(f"{label}: {len(futures)} task runs")
         for future in self.progress.bar(as_completed(list(futures.values())), label, len(futures)):
             future.wait()
             counts.add(names[future.task_run_id], future.state)
@@ -81,6 +83,11 @@ class Run:
     def failures(self) -> dict[str, str]:
         """The error of every task run that failed, by its name."""
         return {name: error for counts in self.tasks.values() for name, error in counts.failures.items()}
+
+    def forgive_failures(self) -> None:
+        """What failed so far is tried again in another way: it stays counted, but no longer fails the run."""
+        for counts in self.tasks.values():
+            counts.failures.clear()
 
     def checkpoint_keys(self) -> list[str]:
         """The record names of all finished task runs that should have one."""

@@ -25,6 +25,8 @@ WRITE_OPTIONS = {
     "store_schema": True,
 }
 
+FOLDERS = ("data", "records", "runs")
+
 _verified: dict[Path, tuple[str, int, int, int]] = {}  # what this process has hashed: sha256, size, mtime, inode
 
 
@@ -38,8 +40,10 @@ class Storage:
     def __init__(self, uri: str) -> None:
         if "://" in uri:
             raise InputError(f"storage {uri!r} has an unknown scheme: give a local folder.")
+        if not uri:
+            raise InputError("storage is empty: give a local folder.")
         self.uri = uri
-        self._root = Path(uri).absolute()
+        self._root = Path(uri).expanduser().absolute()
 
     def probe(self) -> None:
         """Write, read and delete a small file; raises InputError if that fails.
@@ -49,11 +53,8 @@ class Storage:
         """
         if self._root.exists() and not self._root.is_dir():
             raise InputError(f"storage {self.uri!r} is a file: give a folder.")
-        path, content = f"probe-{secrets.token_hex(8)}", secrets.token_bytes(16)
         try:
-            self.write_bytes(path, content)
-            is_same = self.read_bytes(path) == content
-            self.resolve(path).unlink()
+            is_same = all(self._returns(f"{folder}/probe-{secrets.token_hex(8)}") for folder in FOLDERS)
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(
@@ -61,6 +62,14 @@ class Storage:
             ) from error
         if not is_same:
             raise InputError(f"storage {self.uri!r} does not return what was written to it: check the disk.")
+
+    def _returns(self, path: str) -> bool:
+        """Whether a small file comes back as it was written; it is deleted again."""
+        content = secrets.token_bytes(16)
+        self.write_bytes(path, content)
+        is_same = self.read_bytes(path) == content
+        self.resolve(path).unlink()
+        return is_same
 
     def resolve(self, path: str) -> Path:
         """Where a relative path of this storage is on the disk; refuses a path that leaves the storage."""

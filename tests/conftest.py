@@ -123,3 +123,10 @@ def computed(manifest: dict[str, Any]) -> dict[str, int]:
 
 def data_files(storage: Path) -> set[str]:
     return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*")}
+
+
+def manifest_of(storage: Path) -> dict[str, Any]:
+    """The manifest of the only run of a storage."""
+    (path,) = storage.glob("runs/*/manifest.json")
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest

@@ -15,6 +15,8 @@ from scipy.interpolate import BSpline
 Floats = NDArray[np.floating]
 
 CATEGORIES = ("key", "mode")  # numbers without an order: a curve through them means nothing
+SMALLEST_SPREAD = 1e-30  # below it squares underflow
+LARGEST = 1e6  # of a scaled value: a track unlike all train tracks must not overflow float32
 N_QUANTILES = 257
 DEGREE = 2
 N_KNOTS = 5
@@ -50,7 +52,7 @@ def audio_columns(features: Floats, is_fit: NDArray[np.bool_], *, names: list[st
     blocks, constants = [], {}
     for (name, median), values in zip(kept.items(), filled, strict=True):
         block, used = transform(values, is_fit)
-        blocks.append(block)
+        blocks.append(np.clip(block, -LARGEST, LARGEST))
         constants[name] = {"median": median} | used
     X = np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else np.empty((len(features), 0), np.float32)
     columns = [
@@ -69,7 +71,7 @@ def _usable(fit: Floats, names: list[str]) -> tuple[dict[str, float], dict[str, 
         known = values[~np.isnan(values)]
         if not len(known):
             dropped[name] = "no value in any train track"
-        elif known.min() == known.max():
+        elif known.max() - known.min() < SMALLEST_SPREAD:
             dropped[name] = f"the same value ({known[0]:g}) in every train track"
         else:
             kept[name] = float(np.median(known))

@@ -49,9 +49,7 @@ def fit_batch(shared: SharedRows, indptr: Ints, tracks: Ints, columns: PlaylistC
     """
     n_positives = np.diff(indptr)
     can_fit = (n_positives >= MIN_POSITIVES) & ~_covers(shared, indptr, tracks)
-    models = _without_fit(
-        n_positives, int(np.count_nonzero(shared.row_weight)), shared.X.shape[1], len(columns.related)
-    )
+    models = _without_fit(n_positives, shared, len(columns.related))
     chosen = np.flatnonzero(can_fit)
     entries = np.flatnonzero(np.repeat(can_fit, n_positives))
     indptr, tracks = np.concatenate([[0], np.cumsum(n_positives[chosen])]), tracks[entries]
@@ -68,7 +66,7 @@ def _without_fit(n_positives: Ints, shared: SharedRows, e: int) -> BatchModels:
     return BatchModels(
         status=[ONE_CLASS if n >= MIN_POSITIVES else TOO_FEW for n in n_positives],
         reason=[
-            f"all {n_rows} train tracks are in the playlist"
+            f"no negative is left: all {n_rows} rows are in the playlist"
             if n >= MIN_POSITIVES
             else f"{n} train tracks, {MIN_POSITIVES} are needed"
             for n in n_positives

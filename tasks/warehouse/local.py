@@ -24,8 +24,8 @@ class LocalWarehouse:
     """Two Parquet tables below a folder: `<table>.parquet`, or a folder `<table>/` of parts."""
 
     def __init__(self, source: str) -> None:
-        folder = Path(source)
-        if not folder.is_dir():
+        folder = Path(source).expanduser()
+        if not source or not folder.is_dir():
             raise InputError(f"source {source!r} is not a folder: give one with playlists.parquet in it.")
         self._parts = {table: _parts_of(folder, table) for table in TABLES}
         for table, columns in TABLES.items():
@@ -46,11 +46,20 @@ class LocalWarehouse:
             try:
                 connection.execute("CREATE TYPE float64 AS DOUBLE")
                 for table, parts in self._parts.items():
-                    connection.read_parquet([str(part) for part in parts]).create_view(table)
+                    # Parts may differ in type (an integer or an all-NULL part): by name, each column takes the widest.
+                    connection.read_parquet([str(part) for part in parts], union_by_name=True).create_view(table)
                 connection.execute(statement, parameters)
                 yield from connection.to_arrow_reader(BATCH_ROWS)
             except duckdb.Error as error:
-                raise InputError(f"a source table cannot be read ({error}): check the Parquet files.") from error
+                raise InputError(_sentence(error)) from error
+
+
+def _sentence(error: duckdb.Error) -> str:
+    """What DuckDB could not do, in one line, with what to do about it."""
+    reason = str(error).splitlines()[0]
+    if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in reason:
+        return f"there is no room to query the source ({reason}): set TMPDIR to a folder with more space."
+    return f"a source table cannot be read ({reason}): check the Parquet files."
 
 
 def connect(scratch: str) -> duckdb.DuckDBPyConnection:
@@ -93,11 +102,16 @@ def _check_columns(part: Path, table: str, columns: dict[str, str]) -> None:
 
 
 def _is_kind(data_type: pa.DataType, kind: str) -> bool:
-    is_text = pa.types.is_string(data_type) or pa.types.is_large_string(data_type) or pa.types.is_null(data_type)
-    is_integer = pa.types.is_integer(data_type)
+    types = pa.types
+    if types.is_dictionary(data_type):
+        data_type = data_type.value_type
+    if types.is_null(data_type):
+        return True
     if kind == "number":
-        return is_integer or pa.types.is_floating(data_type) or pa.types.is_null(data_type)
-    return is_text or (kind == "id" and is_integer)
+        is_number = types.is_integer(data_type) or types.is_floating(data_type)
+        return is_number or types.is_decimal(data_type) or types.is_boolean(data_type)
+    is_text = types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type)
+    return is_text or (kind == "id" and types.is_integer(data_type))
 
 
 def _digest(parts: list[Path]) -> str:

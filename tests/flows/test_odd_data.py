@@ -39,7 +39,7 @@ def test_one_playlist_only(run_flow: RunFlow, tmp_path: Path) -> None:
     assert manifest["models"] == {"one_class": 1}
     assert manifest["metrics"]["model"]["ndcg_at_500"]["mean"] == 0
     found = models(manifest, tmp_path / "storage").loc["only"]
-    assert found["reason"] == "all 24 train tracks are in the playlist"
+    assert found["reason"] == "no negative is left: all 24 rows are in the playlist"
     assert math.isnan(found["intercept"]) and found["coefficients"] is None
 
 
@@ -61,14 +61,12 @@ def test_playlists_too_small_to_train(run_flow: RunFlow, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("audio", ["minmax", "spline"])
 def test_all_features_constant_is_one_sentence(audio: Any, run_flow: RunFlow, tmp_path: Path) -> None:
-    source = write(
-        tmp_path / "source", playlists({"a": range(20), "b": range(30)}), [track(f"t{i:04}") for i in range(30)]
-    )
-    manifest = run_flow(tmp_path / "storage", source=source)
+    sizes = {"a": range(20), "b": range(30)}
+    source = write(tmp_path / "source", playlists(sizes), [track(f"t{i:04}") for i in range(30)])
+    features = FeatureParameters(audio=audio, embeddings=0, catalogue=False)
+    manifest = run_flow(tmp_path / "storage", source=source, features=features)
     assert manifest["status"] == "failed"
-    assert (
-        "no audio feature can be used (danceability: the same value (0.5) in every train track" in manifest["message"]
-    )
+    assert "no feature can be used (danceability: the same value (0.5) in every train track" in manifest["message"]
 
 
 def test_missing_and_infinite_features(run_flow: RunFlow, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tasks import fingerprint
-from tasks.fingerprint import code_fingerprint, library_versions, normalise
+from tasks.errors import InputError
+from tasks.fingerprint import code_fingerprint, freeze_code, library_versions, normalise
 
 FILES = {
     "__init__.py": "",
@@ -40,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def fresh_fingerprint() -> dict[str, str]:
-    fingerprint._fingerprint.cache_clear()
+    fingerprint._parse_module.cache_clear()
     importlib.invalidate_caches()
     return code_fingerprint("a_package.stage")
 
@@ -103,9 +105,20 @@ def test_the_libraries_that_make_numbers_are_listed() -> None:
     assert set(library_versions()) == {"python", "duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy"}
 
 
+def test_code_that_was_edited_after_it_was_loaded_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the old code's result would stand under the new code's key."""
+    module = importlib.import_module("a_package.near")
+    monkeypatch.setitem(sys.modules, "tasks.a_test_module", module)
+    monkeypatch.setattr(fingerprint, "PROCESS_START", time.time() + 60)
+    freeze_code()
+    monkeypatch.setattr(fingerprint, "PROCESS_START", (package / "near.py").stat().st_mtime - 1)
+    with pytest.raises(InputError, match="was edited after this process had loaded it"):
+        freeze_code()
+
+
 def test_many_threads_may_ask_at_once(package: Path) -> None:
     """ast.parse in two threads at once raises SystemError on Python 3.11."""
     with ThreadPoolExecutor(16) as pool:
         for _ in range(20):
-            fingerprint._fingerprint.cache_clear()
+            fingerprint._parse_module.cache_clear()
             assert len(set(map(str, pool.map(lambda _: code_fingerprint("tasks.evaluate"), range(16))))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -60,6 +61,10 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
+def with_checksum(text: str) -> str:
+    return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
 def planted(kind: str, record: dict[str, Any], mark: Path) -> dict[str, Any]:
     pickled = base64.b64encode(pickle.dumps(Bomb(mark))).decode()
     if kind == "pickle named in the metadata":
@@ -74,7 +79,10 @@ def planted(kind: str, record: dict[str, Any], mark: Path) -> dict[str, Any]:
     # Prefect's JSON decoder would call the named class with the data.
     command = {"__class__": "subprocess.check_output", "data": ["touch", str(mark)]}
     serializer = {"type": "json"} if kind == "class in JSON" else record["metadata"]["serializer"]
-    return {"metadata": record["metadata"] | {"serializer": serializer}, "result": json.dumps(command)}
+    text = json.dumps(command)
+    if kind == "class in our serializer":
+        text = with_checksum(text)
+    return {"metadata": record["metadata"] | {"serializer": serializer}, "result": text}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,16 @@ def test_a_planted_record_is_a_miss_and_runs_nothing(kind: str, server: object, 
     assert run(tmp_path / "storage")[0] == "Cached"
 
 
+def test_a_changed_digit_in_a_record_is_a_miss(server: object, tmp_path: Path) -> None:
+    run(tmp_path, factor=31)
+    path = record_of(tmp_path)
+    path.write_text(path.read_text().replace('\\"n_playlists\\":31', '\\"n_playlists\\":91'))
+    assert "91" in path.read_text()
+    name, message, result = run(tmp_path, factor=31)
+    assert (name, message) == ("Completed", "record damaged: its value is not what was written")
+    assert result.n_playlists == 31
+
+
 def test_a_record_under_another_name_is_a_miss(server: object, tmp_path: Path) -> None:
     run(tmp_path)
     first = record_of(tmp_path)
@@ -113,7 +131,7 @@ def test_a_record_cannot_point_outside_the_storage(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     file = {"kind": "file", "path": "../secret", "size": 1, "sha256": "0" * 64, "crc32c": "", "rows": 0}
     with pytest.raises(ValidationError, match="path"):
-        ReferenceSerializer().loads(json.dumps(file).encode())
+        ReferenceSerializer().loads(with_checksum(json.dumps(file)).encode())
 
 
 def test_a_record_whose_file_is_gone_is_not_read(tmp_path: Path) -> None:
@@ -126,7 +144,7 @@ def test_a_record_whose_file_is_gone_is_not_read(tmp_path: Path) -> None:
         "prefect_version": "3",
         "storage_block_id": None,
     }
-    content = json.dumps({"metadata": metadata, "result": file.model_dump_json()}).encode()
+    content = json.dumps({"metadata": metadata, "result": with_checksum(file.model_dump_json())}).encode()
     store = RecordStore(storage_uri=str(tmp_path))
     store.write_path(name, content)
     with pytest.raises(DamagedFileError, match="file missing"):

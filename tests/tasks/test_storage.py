@@ -114,7 +114,13 @@ def test_probing_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown scheme"):
         Storage("s3://bucket")
     Storage(str(tmp_path / "new")).probe()
-    assert list((tmp_path / "new").iterdir()) == []
+    assert [path for path in (tmp_path / "new").rglob("*") if path.is_file()] == []
+    (tmp_path / "half" / "runs").parent.mkdir()
+    (tmp_path / "half" / "runs").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        Storage(str(tmp_path / "half")).probe()
+    with pytest.raises(InputError, match="storage is empty"):
+        Storage("")
 
 
 @given(cuts=st.lists(st.integers(0, 999), max_size=12), rows=st.integers(1, 300))

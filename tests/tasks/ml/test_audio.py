@@ -74,3 +74,12 @@ def test_heavy_ties_are_finite() -> None:
     values[:5] = 1.0
     made = audio_columns(values, IS_FIT, names=["energy"], kind="spline")
     assert np.isfinite(made.X).all()
+
+
+@pytest.mark.parametrize("kind", ["minmax", "standard", "spline"])
+def test_extreme_values_stay_finite(kind: str) -> None:
+    values = RNG.choice([0.0, 1e-200], 600)
+    outlier = np.where(IS_FIT, FEATURES[:, 0] * 1e-25, 1e12)
+    made = audio_columns(np.column_stack([values, outlier]), IS_FIT, names=["energy", "tempo"], kind=kind)
+    assert list(made.dropped) == ["energy"]
+    assert np.isfinite(made.X).all()

@@ -26,7 +26,7 @@ def test_statuses_and_reasons() -> None:
     assert found.reason[1:4] == [
         "0 train tracks, 2 are needed",
         "1 train tracks, 2 are needed",
-        "all 40 train tracks are in the playlist",
+        "no negative is left: all 40 rows are in the playlist",
     ]
     assert list(found.n_positives) == [3, 0, 1, 40, 2]
     assert np.isfinite(found.coef[[0, 4]]).all() and np.isfinite(found.intercept[[0, 4]]).all()

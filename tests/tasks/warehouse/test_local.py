@@ -103,6 +103,41 @@ def test_parts_are_one_table_and_the_snapshot_is_its_content(tmp_path: Path) -> 
     assert open_warehouse(other).snapshot() != before
 
 
+def write_parts(folder: Path, table: str, parts: list[pa.Table]) -> None:
+    (folder / table).mkdir(parents=True)
+    for i, part in enumerate(parts):
+        pq.write_table(part, folder / table / f"{i}.parquet")
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_parts_of_different_types_lose_nothing(order: list[int], tmp_path: Path) -> None:
+    """An integer part, an all-NULL part and a part with fractions, in any order."""
+    headers = [[track("t1", danceability=1)], [track("t2", danceability=None)], [track("t3", danceability=0.25)]]
+    parts = [pa.Table.from_pylist(rows) for rows in headers]
+    assert [part.schema.field("danceability").type for part in parts] == [pa.int64(), pa.null(), pa.float64()]
+    write_parts(tmp_path, "tracks_headers", [parts[i] for i in order])
+    pids = [pa.Table.from_pylist([member(pid, f"t{i}") for i in (1, 2, 3)]) for pid in (5, "five")]
+    write_parts(tmp_path, "playlists", pids)
+    found = tracks(str(tmp_path))
+    assert {name: row["danceability"] for name, row in found.items()} == {"t1": 1.0, "t2": None, "t3": 0.25}
+    assert {pid for pid, _ in memberships(str(tmp_path))} == {"5", "five"}
+
+
+def test_usual_column_types_are_read(tmp_path: Path) -> None:
+    playlists = pa.Table.from_pylist([member("p", "t1"), member("p", "t2")])
+    for name in ("unique_pid", "artist_name"):
+        place = playlists.schema.get_field_index(name)
+        playlists = playlists.set_column(place, name, playlists[name].dictionary_encode())
+    headers = pa.Table.from_pylist([track("t1"), track("t2")])
+    kinds = {"mode": pa.bool_(), "tempo": pa.decimal128(9, 3), "energy": pa.float32(), "trackid": pa.large_string()}
+    for name, kind in kinds.items():
+        headers = headers.set_column(headers.schema.get_field_index(name), name, headers[name].cast(kind))
+    pq.write_table(playlists, tmp_path / "playlists.parquet")
+    pq.write_table(headers, tmp_path / "tracks_headers.parquet")
+    found = tracks(str(tmp_path))["t1"]
+    assert [found[name] for name in ("mode", "tempo", "energy", "artist_name")] == [1.0, 0.5, 0.5, "A"]
+
+
 def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
     good = pa.Table.from_pylist([member("p", "t1")])
     headers = pa.Table.from_pylist([track("t1")])
