@@ -11,11 +11,11 @@ from prefect.client.schemas.objects import State
 from tasks.batches import Fold
 from tasks.command_line import run_command
 from tasks.errors import SourceChangedError
-from tasks.evaluate import evaluate_batch, summarize
+from tasks.evaluate import evaluate_batch
 from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
 from tasks.features import build_features
 from tasks.lifecycle import execute_run
-from tasks.ml.models import FAILURES, TRAINED
+from tasks.ml.statuses import FAILURES, TRAINED
 from tasks.parameters import (
     ComputeParameters,
     EvaluationParameters,
@@ -26,6 +26,7 @@ from tasks.parameters import (
 from tasks.prepare import prepare_batches
 from tasks.references import FeatureMatrix, FileRef, Preparation, Summary, Validation
 from tasks.runs import Run, RunFailedError
+from tasks.summarize import summarize
 from tasks.train import train_batch
 from tasks.validate import choose_regularization, choose_thresholds, validate_batch
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.ml.folds import HELD_OUT, INNER
-from tasks.prepare import playlist_starts
 from tasks.references import FileRef
 from tasks.storage import Storage
 
@@ -55,3 +56,12 @@ def load_batch(storage: str, batch: FileRef) -> Batch:
         track=table["track"].to_numpy().astype(np.int64),
         fold=table["fold"].to_numpy(),
     )
+
+
+def playlist_starts(table: pa.Table) -> np.ndarray:
+    """The first row of each playlist in a table whose rows are grouped by playlist_id; () for no rows."""
+    ids = table["playlist_id"].combine_chunks()
+    if not len(ids):
+        return np.empty(0, np.int64)
+    is_new = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.flatnonzero(is_new) + 1])

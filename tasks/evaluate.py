@@ -1,11 +1,8 @@
-"""One batch of playlists to metrics, and all batches to a summary."""
+"""One batch of playlists to metrics."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tasks.batches import Batch, load_batch
@@ -13,9 +10,8 @@ from tasks.checkpoints import checkpointed
 from tasks.matrices import load_catalogue, load_counts, use_one_blas_thread
 from tasks.ml.folds import hash_ids
 from tasks.ml.metrics import metrics_without_model, playlist_metrics, train_metrics
-from tasks.ml.summary import describe_metrics
 from tasks.recommenders import MODEL, Scene, score_batch
-from tasks.references import Distribution, FeatureMatrix, FileRef, Summary
+from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
 
 RANK_METRICS = ("r_precision", "ndcg_at_500", "recall_at_100", "clicks", "auc")
@@ -52,7 +48,7 @@ def evaluate_batch(
     playlists = load_batch(storage, batch)
     is_cold = load_counts(storage, counts, "outer") == 0
     ties = load_catalogue(storage, tracks).tie_order
-    chosen = hash_ids(playlists.playlist_ids) <= np.uint64(min(fraction * 2.0**64, 2.0**64 - 2049))
+    chosen = hash_ids(playlists.playlist_ids) / 2.0**64 <= fraction
     limits = _load_thresholds(Storage(storage), thresholds, playlists)
     rows = []
     scene = Scene(storage, features, memberships, tracks, counts, "outer")
@@ -91,29 +87,3 @@ def _load_thresholds(store: Storage, thresholds: FileRef, playlists: Batch) -> d
         (row["playlist_id"], row["recommender"]): np.nan if row["threshold"] is None else row["threshold"]
         for row in rows
     }
-
-
-@checkpointed(task_run_name="summarize")
-def summarize(*, storage: str, models: list[FileRef], metrics: list[FileRef]) -> Summary:
-    """All models and all metrics as one file each (a row group per batch), and how the metrics are distributed."""
-    store = Storage(storage)
-    by_status: Counter[str] = Counter()
-    for file in models:
-        by_status.update(store.read_table(file, columns=["status"])["status"].to_pylist())
-    numbers = pd.concat([store.read_table(file).to_pandas() for file in metrics], ignore_index=True)
-    described = describe_metrics(numbers)
-    return Summary(
-        models=_join(store, "all_models", models),
-        metrics_file=_join(store, "all_metrics", metrics),
-        models_by_status=dict(sorted(by_status.items())),
-        metrics={
-            name: {metric: Distribution.model_validate(values) for metric, values in part.items()}
-            for name, part in described.items()
-        },
-    )
-
-
-def _join(store: Storage, stage: str, files: list[FileRef]) -> FileRef:
-    with store.open_parquet(files[0]) as parquet:
-        schema = parquet.schema_arrow
-    return store.write_row_groups(stage, schema, (store.read_table(file) for file in files))

@@ -13,17 +13,10 @@ import numpy as np
 import pandas as pd
 import threadpoolctl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from tasks.batches import JUDGED, Fold
-from tasks.ml.baselines import item_profiles
-from tasks.ml.entities import index_entities
 from tasks.ml.folds import hash_ids, tie_order
-from tasks.ml.logistic import SharedRows
-from tasks.ml.negatives import weigh_rows
-from tasks.ml.playlist_rows import EmbeddedColumns, PlaylistColumns
-from tasks.references import FeatureMatrix, FileRef, Reference
-from tasks.spaces import AFFINITY_SUFFIX, read_space
+from tasks.references import FileRef, Reference
 from tasks.storage import Storage
 
 T = TypeVar("T")
@@ -100,35 +93,6 @@ def load_train(storage: str, memberships: FileRef, fold: Fold) -> tuple[NDArray[
 
 
 @once_per_process
-def load_profiles(storage: str, memberships: FileRef, fold: Fold, n_tracks: int) -> csr_array:
-    """The train part of a fold as item-kNN reads it."""
-    return item_profiles(*load_train(storage, memberships, fold), n_tracks)
-
-
-@once_per_process
-def load_playlist_columns(
-    storage: str, features: FeatureMatrix, tracks: FileRef, counts: FileRef, fold: Fold, is_for_fit: bool
-) -> PlaylistColumns:
-    """The columns that are a playlist's own; related tracks are the fit rows to fit, and all tracks to score."""
-    catalogue = load_catalogue(storage, tracks)
-    n_train = load_counts(storage, counts, fold)
-    is_listed = n_train > 0 if is_for_fit else np.ones(len(n_train), bool)
-    kinds = [name.removesuffix(AFFINITY_SUFFIX) for name in features.per_playlist]
-    return PlaylistColumns(
-        embedded=tuple(
-            EmbeddedColumns(read_space(Storage(storage), file), catalogue.codes(kind), _place(features.columns, kind))
-            for kind, file in features.spaces.items()
-        ),
-        related=tuple(index_entities(catalogue.codes(kind), is_listed) for kind in kinds),
-    )
-
-
-def _place(columns: list[str], kind: str) -> slice:
-    places = [i for i, name in enumerate(columns) if name.startswith(f"{kind}_vector_")]
-    return slice(places[0], places[-1] + 1)
-
-
-@once_per_process
 def load_matrix(storage: str, features: FileRef) -> NDArray[np.float32]:
     """A feature matrix, (tracks, columns) float32 in C order."""
     table = Storage(storage).read_table(features)
@@ -142,12 +106,3 @@ def load_matrix(storage: str, features: FileRef) -> NDArray[np.float32]:
 def load_counts(storage: str, tracks: FileRef, fold: Fold) -> NDArray[np.int32]:
     """Memberships of each track in the train part of a fold."""
     return Storage(storage).read_table(tracks, columns=[fold])[fold].to_numpy()
-
-
-@once_per_process
-def load_shared_rows(
-    storage: str, features: FileRef, counts: FileRef, fold: str, n_negatives: int, seed: int
-) -> SharedRows:
-    """The rows that all models of a fold are fitted on, with their weights."""
-    is_fit = load_counts(storage, counts, fold) > 0
-    return SharedRows(load_matrix(storage, features), weigh_rows(is_fit, n_negatives=n_negatives, seed=seed))

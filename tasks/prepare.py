@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.batches import playlist_starts
 from tasks.checkpoints import checkpointed
 from tasks.ml.folds import HELD_OUT, TRAIN, assign_folds, hash_ids
 from tasks.references import FileRef, Preparation
@@ -42,15 +43,6 @@ def prepare_batches(*, storage: str, memberships: FileRef, tracks: FileRef, seed
         np.add.at(counts, (folded["fold"].to_numpy(), folded["track"].to_numpy()), 1)
         n_playlists += len(starts)
     return _describe(store, batches, counts, n_playlists)
-
-
-def playlist_starts(table: pa.Table) -> np.ndarray:
-    """The first row of each playlist in a table whose rows are grouped by playlist_id; () for no rows."""
-    ids = table["playlist_id"].combine_chunks()
-    if not len(ids):
-        return np.empty(0, np.int64)
-    is_new = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
-    return np.concatenate([[0], np.flatnonzero(is_new) + 1])
 
 
 def batches_of_playlists(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tasks.batches import Batch, Fold
-from tasks.matrices import load_catalogue, load_counts, load_matrix, load_playlist_columns, load_profiles
-from tasks.ml.baselines import item_knn_scores, popularity_scores, same_artist_album_scores
-from tasks.ml.models import TRAINED
+from tasks.matrices import load_catalogue, load_counts, load_matrix, load_train, once_per_process
+from tasks.ml.baselines import item_knn_scores, item_profiles, popularity_scores, same_artist_album_scores
 from tasks.ml.playlist_rows import build_own_rows, chunk_playlists, score_differences
 from tasks.ml.scoring import score_in_tiles
+from tasks.ml.statuses import TRAINED
+from tasks.playlist_columns import load_playlist_columns
 from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
 
@@ -85,3 +87,9 @@ def _read_models(
             coef[j], playlist_coef[j] = row["coefficients"], row["playlist_coefficients"]
             intercept[j] = row["intercept"]
     return has_model, coef, playlist_coef, intercept
+
+
+@once_per_process
+def load_profiles(storage: str, memberships: FileRef, fold: Fold, n_tracks: int) -> csr_array:
+    """The train part of a fold as item-kNN reads it."""
+    return item_profiles(*load_train(storage, memberships, fold), n_tracks)

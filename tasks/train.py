@@ -10,8 +10,12 @@ import pyarrow as pa
 
 from tasks.batches import Batch, Fold, load_batch
 from tasks.checkpoints import checkpointed
-from tasks.matrices import load_playlist_columns, load_shared_rows, use_one_blas_thread
-from tasks.ml.models import TRAINED, BatchModels, fit_batch
+from tasks.matrices import load_counts, load_matrix, once_per_process, use_one_blas_thread
+from tasks.ml.logistic import SharedRows
+from tasks.ml.models import BatchModels, fit_batch
+from tasks.ml.negatives import weigh_rows
+from tasks.ml.statuses import TRAINED
+from tasks.playlist_columns import load_playlist_columns
 from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
 
@@ -90,3 +94,12 @@ def _to_table(playlists: Batch, models: BatchModels, about: str) -> pa.Table:
         "gradient_norm": models.gradient_norm,
     }
     return pa.table(columns, schema=MODELS.with_metadata({"model": about}))
+
+
+@once_per_process
+def load_shared_rows(
+    storage: str, features: FileRef, counts: FileRef, fold: Fold, n_negatives: int, seed: int
+) -> SharedRows:
+    """The rows that all models of a fold are fitted on, with their weights."""
+    is_fit = load_counts(storage, counts, fold) > 0
+    return SharedRows(load_matrix(storage, features), weigh_rows(is_fit, n_negatives=n_negatives, seed=seed))

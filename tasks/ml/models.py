@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 from tasks.ml.affinity import PRIOR, PRIOR_STRENGTH
 from tasks.ml.logistic import Fits, OwnRows, SharedRows, fit_playlists
 from tasks.ml.playlist_rows import PlaylistColumns, build_own_rows, chunk_playlists
+from tasks.ml.statuses import NON_FINITE, NOT_CONVERGED, ONE_CLASS, TOO_FEW, TRAINED
 
 Ints = NDArray[np.integer]
 
 MIN_POSITIVES = 2
-
-TRAINED = "trained"
-TOO_FEW = "too_few"
-ONE_CLASS = "one_class"
-NON_FINITE = "non_finite"
-NOT_CONVERGED = "not_converged"
-FAILURES = (NON_FINITE, NOT_CONVERGED)  # of playlists that could be trained
 
 
 @dataclass(frozen=True)

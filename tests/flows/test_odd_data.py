@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.parameters import SampleParameters
+from tasks.parameters import FeatureParameters, SampleParameters
 from tasks.warehouse.contract import FEATURES
 from tests.conftest import RunFlow
 from tests.warehouses import Row, member, track, varied_tracks, write

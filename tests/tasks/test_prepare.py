@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.prepare import batches_of_playlists, playlist_starts
+from tasks.batches import playlist_starts
+from tasks.prepare import batches_of_playlists
 
 
 def table(sizes: list[int]) -> pa.Table:
