@@ -60,7 +60,7 @@ def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:
 def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:
     if not isinstance(error.__cause__, ValidationError):
         return " ".join(str(error).split())
-    rule = "; ".join(item["msg"] for item in error.__cause__.errors()).replace("Input should be", "must be")
+    rule = error.__cause__.errors()[0]["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     return f"{' '.join(option)}: {rule}. See --help."
 
 

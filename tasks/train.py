@@ -53,8 +53,8 @@ def train_batch(
     """Fit one model per playlist of the batch on the train part of a fold.
 
     Returns a file with one row per playlist; without a model intercept and coefficients are NULL. Its metadata hold
-    what is needed to use the coefficients elsewhere: the order of the features, shared and per playlist, their
-    constants, and where the embeddings are.
+    what is needed to use the coefficients elsewhere: the order of the features, shared and per playlist, and their
+    constants (those of the embeddings are in the feature stage's files).
     """
     use_one_blas_thread()
     playlists = load_batch(storage, batch)
@@ -68,7 +68,6 @@ def train_batch(
         "features": features.columns,
         "playlist_features": features.per_playlist,
         "constants": constants,
-        "spaces": {kind: file.path for kind, file in features.spaces.items()},
         "regularization": regularization,
     }
     return store.write_table("models", _to_table(playlists, models, json.dumps(about, sort_keys=True)))

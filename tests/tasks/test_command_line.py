@@ -57,6 +57,7 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
         (["--features.recipe", "x"], "--features.recipe x: must be 'full' or 'notebook'. See --help."),
         (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
+        (["--training.n-negatives", "5"], "--training.n-negatives 5: must be 0 or at least 100. See --help."),
     ],
 )
 def test_a_wrong_option_is_one_sentence(server: dict[str, str], options: list[str], said: str) -> None:
@@ -71,6 +72,11 @@ def test_all_wrong_options_are_named(server: dict[str, str]) -> None:
         "--compute.workers=x",
         "Unknown option",
     ]
+
+
+def test_an_option_given_twice(server: dict[str, str], tmp_path: Path) -> None:
+    said = sentence(command(server, "--storage", str(tmp_path), "--storage", str(tmp_path)))
+    assert "--storage" in said
 
 
 def test_a_source_without_eligible_playlists(server: dict[str, str], tmp_path: Path) -> None:
