@@ -4,7 +4,10 @@ One pass evaluates the gradients of all problems that are still active, so that 
 every problem keeps its own direction, step and memory, and leaves when it has converged or no longer improves.
 
 - Direction: two-loop recursion (Nocedal 1980, "Updating quasi-Newton matrices with limited storage"; Nocedal and
-  Wright, "Numerical optimization", algorithm 7.4), started from a preconditioner P scaled by s'y / y'P^-1 y.
+  Wright, "Numerical optimization", algorithm 7.4), started from a preconditioner P scaled by s'y / y'P^-1 y. Each loop
+  is a triangular system in R, R_ij = s_i'y_j for i <= j (Byrd, Nocedal and Schnabel 1994, "Representations of
+  quasi-Newton matrices", theorem 2.2). With R^-1 at hand a direction takes a few array operations for all problems and
+  pairs; the loops would take a dozen per pair, between which threads queue for the interpreter.
 - Step: 1, or as far as RADIUS allows. If the slope along the direction comes out above OVERSHOOT times what it was in
   size, the step was too long and is repeated at the zero of the secant through both slopes. Only gradients are
   compared: differences of objectives drown in float32 long before gradients do.
@@ -104,9 +107,9 @@ class _Search:
     def __init__(self, problems: Problems, x: Floats) -> None:
         p, k = x.shape
         self.index, self.x = np.arange(p), x
-        self.gamma, self.rho = np.ones(p), np.zeros((MEMORY, p))
-        self.S, self.Y = np.zeros((2, MEMORY, p, k), dtype=np.float32)  # enough for a direction, half the traffic
-        self.n_passes = self.n_steps = 0
+        self.gamma, self.n_passes = np.ones(p), 0
+        self.S, self.Y = np.zeros((2, p, 0, k), dtype=np.float32)  # enough for a direction, half the traffic
+        self.R_inverse, self.D = np.zeros((p, 0, 0)), np.zeros((p, 0))
         self.move_to(problems)
 
     def move_to(self, problems: Problems) -> None:
@@ -127,7 +130,8 @@ class _Search:
         self.problems.keep(mask)
         for name in ("index", "x", "g", "Pg", "decrement", "direction", "step", "slope", "gamma"):
             setattr(self, name, getattr(self, name)[mask])
-        self.rho, self.S, self.Y = self.rho[:, mask], self.S[:, mask], self.Y[:, mask]
+        for name in ("S", "Y", "R_inverse", "D"):
+            setattr(self, name, getattr(self, name)[mask])
 
     def advance(self) -> None:
         """Try a step of every problem: take it and turn to a new direction, or shorten it."""
@@ -149,37 +153,39 @@ class _Search:
         self.slope = np.where(accept, next_slope, self.slope)
 
     def _remember(self, accept: Bools, s: Floats, y: Floats, Py: Floats) -> None:
-        """Store the pair (s, y) of each step that was taken; a rho of 0 makes the recursion skip the others."""
-        slot = self.n_steps % MEMORY
+        """Append the pair (s, y) of each step that was taken, else zeros, which change no direction."""
         sy = np.vecdot(s, y)
         useful = accept & (sy > MIN_CURVATURE * np.sqrt(np.vecdot(s, s) * np.vecdot(y, y)))
-        self.rho[slot] = np.divide(1, sy, out=np.zeros_like(sy), where=useful)
-        self.S[slot], self.Y[slot] = np.where(useful[:, None], s, 0), np.where(useful[:, None], y, 0)
         np.divide(sy, np.vecdot(y, Py), out=self.gamma, where=useful)
-        self.n_steps += 1
+        s, y = (np.where(useful[:, None], v, 0).astype(np.float32)[:, None] for v in (s, y))
+        S, Y, R_inverse = (
+            self.S[:, 1 - MEMORY :],
+            self.Y[:, 1 - MEMORY :],
+            self.R_inverse[:, 1 - MEMORY :, 1 - MEMORY :],
+        )
+        d, m = np.where(useful, sy, 1), S.shape[1]
+        self.R_inverse = np.zeros((len(d), m + 1, m + 1))
+        self.R_inverse[:, :m, :m], self.R_inverse[:, m, m] = R_inverse, 1 / d
+        self.R_inverse[:, :m, m] = -np.matvec(R_inverse, np.vecdot(S, y)) / d[:, None]
+        self.S, self.Y = np.concatenate([S, s], axis=1), np.concatenate([Y, y], axis=1)
+        self.D = np.column_stack([self.D[:, 1 - MEMORY :], d])
 
     def _descend(self) -> tuple[Floats, Floats]:
         """Directions (p, k) and their slopes (p,); where rounding spoils one, the memory of that problem is dropped."""
-        direction = -self._two_loop(self.g)
+        direction = -self._times_inverse_hessian(self.g)
         slope = np.vecdot(self.g, direction)
         ascends = ~(slope < 0)
-        self.rho[:, ascends] = 0
-        direction[ascends] = -self.Pg[ascends]
-        slope[ascends] = np.vecdot(self.g[ascends], direction[ascends])
+        if ascends.any():
+            self.S[ascends] = self.Y[ascends] = self.R_inverse[ascends] = 0
+            direction[ascends] = -self.Pg[ascends]
+            slope[ascends] = np.vecdot(self.g[ascends], direction[ascends])
         self.decrement = -slope
         shorten = RADIUS / np.maximum(self.problems.length(direction), RADIUS)
         return direction * shorten[:, None], slope * shorten
 
-    def _two_loop(self, g: Floats) -> Floats:
-        """(p, k) the approximate inverse Hessian times g."""
-        rho = self.rho.astype(np.float32)
-        newest_first = [i % MEMORY for i in range(self.n_steps - 1, max(-1, self.n_steps - 1 - MEMORY), -1)]
-        q, alpha = g.astype(np.float32), {}
-        for i in newest_first:
-            alpha[i] = rho[i] * np.vecdot(self.S[i], q)
-            q -= alpha[i][:, None] * self.Y[i]
-        q = (self.gamma[:, None] * self.problems.precondition(q)).astype(np.float32)
-        for i in reversed(newest_first):
-            beta = rho[i] * np.vecdot(self.Y[i], q)
-            q += (alpha[i] - beta)[:, None] * self.S[i]
-        return q.astype(np.float64)
+    def _times_inverse_hessian(self, g: Floats) -> Floats:
+        """(p, k) the approximate inverse Hessian times g: the two-loop recursion, a triangular system for each loop."""
+        alpha = np.matvec(self.R_inverse, np.matvec(self.S, g.astype(np.float32)))
+        q = self.gamma[:, None] * self.problems.precondition(g - np.vecmat(alpha.astype(np.float32), self.Y))
+        rest = self.D * alpha - np.matvec(self.Y, q.astype(np.float32))
+        return q + np.vecmat(np.vecmat(rest, self.R_inverse).astype(np.float32), self.S)

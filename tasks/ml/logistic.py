@@ -4,9 +4,17 @@ For playlist p with score z_i = w x_i + b the objective is scikit-learn's:
 
     f_p(w, b) = sum_i c_i softplus(z_i) - sum_(own positives) z + corrections + ||w||^2 / (2 C)
 
-The first sum runs over the shared rows with their weights c_i and is the same function for every playlist.
-Own rows are those in which a playlist differs from the shared ones: each takes c_i softplus(shared z_i) out of the
-sum and puts softplus(own z) in, with weight 1 whether or not the row is in the sample of shared rows.
+(scikit-learn, user guide, "Logistic regression", with sample_weight c_i and a free intercept). The first sum runs over
+the shared rows with their weights c_i and is the same function for every playlist. Own rows are those in which a
+playlist differs from the shared ones: each takes c_i softplus(shared z_i) out of the sum and puts softplus(own z) in,
+with weight 1 whether or not the row is in the sample of shared rows.
+
+How it is solved, a chunk of playlists at a time (`chunk_fit`):
+1. `whitening`: columns are rotated and scaled so that shared rows have covariance 1; once for all batches.
+2. `preconditioner`: start and metric from the positives' mean and variance.
+3. `lbfgs`: all playlists descend together. A pass (`objective`) is two float32 matrix products per tile of rows, plus
+   the own rows (`own_rows`); first steps are taken on a thinned set of rows; who has converged leaves.
+4. `newton`: what float32 cannot bring below tol, or all with polish, is finished in float64, one playlist at a time.
 """
 
 from __future__ import annotations
@@ -100,8 +108,8 @@ def fit_playlists(
 
     The penalty is ||w||^2 / (2 C) on the shared columns and extra_strength / 2 ||v - extra_prior||^2 on the
     per-playlist ones, with () for a prior of zeros; the intercept is free. A playlist is converged when gradient_norm
-    is at most tol; it gets at most max_iter passes in float32 and, if rounding stops it above tol, in float64. polish
-    goes on in float64 for every playlist, as low as rounding allows; meant for up to about 20 columns.
+    is at most tol. It gets at most max_iter passes; if rounding stops it above tol, Newton's method in float64 goes on.
+    polish lets Newton's method finish every playlist, to about 1e-7; meant for up to about 20 columns.
 
     Undefined cases: a playlist without a positive row, or without a negative one, has no optimum; it gets NaN, 0
     iterations, norm inf and is not converged. A playlist that max_iter or rounding stops has its best finite iterate
@@ -118,7 +126,10 @@ def fit_playlists(
     prior = np.append(extra_prior or np.zeros(e), np.zeros(d + 1))
     settings = Settings(ridge, prior, tol, max_iter, polish)
     fits = _empty_fits(len(own.indptr) - 1, d, e)
-    for first, last in _chunks(np.diff(own.indptr), e + d + 1):
+    chunks = _chunks(np.diff(own.indptr), e + d + 1)
+    for first, last in chunks:
+        _check_own(own, first, last, len(shared.X))
+    for first, last in chunks:
         _fill(fits, first, last, shared, own, settings)
     return fits
 
@@ -128,29 +139,37 @@ def _n_extra(own: OwnRows) -> int:
 
 
 def _check(shared: SharedRows, own: OwnRows, extra_prior: tuple[float, ...], positive: tuple[float, ...]) -> None:
-    n, m, p = len(shared.X), len(own.rows), len(own.indptr) - 1
+    n, m = len(shared.X), len(own.rows)
     if shared.row_weight.shape != (n,):
         raise ValueError("row_weight must have one value per row of the shared X")
-    if p < 0 or own.indptr[0] != 0 or own.indptr[-1] != m or (np.diff(own.indptr) < 0).any():
+    if not len(own.indptr) or own.indptr[0] != 0 or own.indptr[-1] != m or (np.diff(own.indptr) < 0).any():
         raise ValueError("indptr must ascend from 0 to the number of own rows")
     if own.is_positive.shape != (m,) or (own.X is not None and own.X.shape != (m, shared.X.shape[1])):
         raise ValueError("own rows, is_positive and X must agree in shape")
     if (own.extra is not None and own.extra.shape[:-1] != (m,)) or len(extra_prior) not in (0, _n_extra(own)):
         raise ValueError("extra must have one row per own row, extra_prior one value per extra column")
-    if not all(np.isfinite(values).all() for values in (own.X, own.extra, extra_prior) if values is not None):
-        raise ValueError("own X, extra and extra_prior must be finite")
-    if not all(np.isfinite(value) and value > 0 for value in positive):
-        raise ValueError("C, extra_strength and tol must be finite and positive")
-    if m and not 0 <= own.rows.min() <= own.rows.max() < n:
+    if not np.isfinite(extra_prior).all() or not all(np.isfinite(value) and value > 0 for value in positive):
+        raise ValueError("extra_prior must be finite; C, extra_strength and tol must be finite and positive")
+
+
+def _check_own(own: OwnRows, first: int, last: int, n: int) -> None:
+    """Check values and row indices of playlists first to last; a chunk at a time, to bound memory."""
+    entries = slice(int(own.indptr[first]), int(own.indptr[last]))
+    if not all(np.isfinite(values[entries]).all() for values in (own.X, own.extra) if values is not None):
+        raise ValueError("own X and extra must be finite")
+    rows = own.rows[entries]
+    if ((rows < 0) | (rows >= n)).any():
         raise ValueError("own rows must be rows of the shared X")
-    keys = np.sort(np.repeat(np.arange(p), np.diff(own.indptr)) * n + own.rows)
+    playlist = np.repeat(np.arange(last - first), np.diff(own.indptr[first : last + 1]))
+    keys = np.sort(playlist * n + rows)
     if (keys[1:] == keys[:-1]).any():
         raise ValueError("own rows must be unique within a playlist")
 
 
 def _empty_fits(p: int, d: int, e: int) -> Fits:
-    nan, zero = np.full((p, d + e + 1), np.nan), np.zeros(p, dtype=np.int32)
-    return Fits(nan[:, :d].copy(), nan[:, d:-1].copy(), nan[:, -1].copy(), zero, np.full(p, np.inf), zero > 0)
+    coef, extra_coef, intercept = (np.full(shape, np.nan) for shape in ((p, d), (p, e), p))
+    n_iter, is_converged = np.zeros(p, dtype=np.int32), np.zeros(p, dtype=bool)
+    return Fits(coef, extra_coef, intercept, n_iter, np.full(p, np.inf), is_converged)
 
 
 def _chunks(n_own: Ints, n_columns: int) -> list[tuple[int, int]]:

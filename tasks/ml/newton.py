@@ -94,9 +94,9 @@ def _first_step(direction: Floats) -> float:
 
 
 def _newton_direction(gradient: Floats, hessian: Floats) -> tuple[Floats, float]:
-    """-H^-1 g and its slope; a slope of 0 if H is not positive definite in float64."""
+    """-H^-1 g and its slope; a slope of 0 if H is not positive definite in float64, NaN if it is not finite."""
     try:
-        direction = cho_solve(cho_factor(hessian), -gradient)
+        direction = cho_solve(cho_factor(hessian, check_finite=False), -gradient, check_finite=False)
     except LinAlgError:
         return np.zeros_like(gradient), 0.0
     return direction, float(gradient @ direction)

@@ -53,7 +53,8 @@ class SharedTerm:
             np.exp(G, out=G)
             G += 1
             np.divide(self.weight[start : start + step], G, out=G)
-            G[self.excluded_row[first:last] - start, self.excluded_slot[first:last]] = 0
+            if first < last:
+                G[self.excluded_row[first:last] - start, self.excluded_slot[first:last]] = 0
             shared += G.T @ A
 
     def keep(self, mask: Bools) -> None:
