@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from tasks.ml.chunk_fit import Settings, fit_chunk
 from tasks.ml.own_rows import ChunkRows
+from tasks.ml.rows import OwnRows
 from tasks.ml.whitening import WhitenedRows, whiten_rows
 
 Floats = NDArray[np.floating]
@@ -56,23 +57,6 @@ class SharedRows:
             if "_whitened" not in self.__dict__:
                 self.__dict__["_whitened"] = whiten_rows(self.X, self.row_weight)
         return self.__dict__["_whitened"]
-
-
-@dataclass(frozen=True)
-class OwnRows:
-    """The rows in which p playlists differ from the shared ones, grouped by playlist.
-
-    indptr: (p + 1,) int64; playlist j owns entries indptr[j] to indptr[j + 1]. rows: (m,) row of SharedRows.X, unique
-    within a playlist. is_positive: (m,) bool. X: (m, d) float32, the playlist's own values of the shared columns;
-    None means SharedRows.X[rows]. extra: (m, e) float32, values of columns that exist per playlist and are 0 on every
-    row not listed here; None means e = 0.
-    """
-
-    indptr: Ints
-    rows: Ints
-    is_positive: NDArray[np.bool_]
-    X: Floats | None = None
-    extra: Floats | None = None
 
 
 @dataclass(frozen=True)

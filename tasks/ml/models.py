@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.ml.affinity import PRIOR, PRIOR_STRENGTH
-from tasks.ml.logistic import Fits, OwnRows, SharedRows, fit_playlists
+from tasks.ml.logistic import Fits, SharedRows, fit_playlists
 from tasks.ml.playlist_rows import PlaylistColumns, build_own_rows, chunk_playlists
+from tasks.ml.rows import OwnRows
 from tasks.ml.statuses import NON_FINITE, NOT_CONVERGED, ONE_CLASS, TOO_FEW, TRAINED
 
 Ints = NDArray[np.integer]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.ml.affinity import affinity, n_related, related_tracks
 from tasks.ml.embeddings import EntitySpace, place_playlists, vectors_without
 from tasks.ml.entities import EntityIndex, count_entities, look_up, owners
-from tasks.ml.logistic import OwnRows
+from tasks.ml.rows import OwnRows
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]

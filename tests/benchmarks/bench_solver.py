@@ -34,8 +34,9 @@ from threadpoolctl import threadpool_limits
 
 from tasks.ml.audio import audio_columns
 from tasks.ml.folds import HELD_OUT, assign_folds, hash_ids
-from tasks.ml.logistic import Fits, OwnRows, SharedRows, fit_playlists
+from tasks.ml.logistic import Fits, SharedRows, fit_playlists
 from tasks.ml.negatives import weigh_rows
+from tasks.ml.rows import OwnRows
 
 SAMPLE = Path(__file__).parents[2] / "deployments" / "sample_warehouse"
 FEATURES = ["danceability", "energy", "key", "loudness", "mode", "speechiness", "acousticness", "instrumentalness"]

@@ -13,7 +13,8 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, SplineTrans
 from threadpoolctl import threadpool_limits
 
 from tasks.ml import logistic
-from tasks.ml.logistic import OwnRows, SharedRows, fit_playlists
+from tasks.ml.logistic import SharedRows, fit_playlists
+from tasks.ml.rows import OwnRows
 
 
 @pytest.fixture(autouse=True, scope="module")

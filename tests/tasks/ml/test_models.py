@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tasks.ml import models
-from tasks.ml.logistic import Fits, OwnRows, SharedRows
+from tasks.ml.logistic import Fits, SharedRows
 from tasks.ml.models import fit_batch
 from tasks.ml.playlist_rows import PlaylistColumns
+from tasks.ml.rows import OwnRows
 
 RNG = np.random.default_rng(1)
 SHARED = SharedRows(RNG.normal(size=(40, 3)).astype(np.float32), np.ones(40))
