@@ -62,7 +62,7 @@ def as_data_uri(image: bytes, subtype: str) -> str:
 
 
 def _title(name: str, manifest: Manifest) -> str:
-    return f"model ({manifest.recipe()})" if name == "model" else name.replace("_", " ")
+    return name.replace("_", " ")
 
 
 def _cell(manifest: Manifest, name: str, metric: str) -> str:

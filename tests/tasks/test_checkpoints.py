@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks import checkpoints
 from tasks.checkpoints import checkpoint_key, key_parts
@@ -62,3 +66,24 @@ def test_a_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_tasks_with_the_same_inputs_have_two_keys() -> None:
     assert checkpoint_key("train_batch", {}) != checkpoint_key("other_batch", {})
     assert CHECKPOINT_NAME.fullmatch(checkpoint_key("train_batch", {}))
+
+
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+@given(one=PLAIN, other=PLAIN)
+def test_inputs_have_the_same_part_exactly_if_they_are_the_same_json(one: object, other: object) -> None:
+    is_same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (parts(batch=one) == parts(batch=other)) is is_same
+    assert (checkpoint_key("t", parts(batch=one)) == checkpoint_key("t", parts(batch=other))) is is_same
+
+
+@given(names=st.permutations(["fold", "regularization", "batch", "number", "source", "storage"]))
+def test_the_order_of_the_inputs_does_not_count(names: list[str]) -> None:
+    shuffled = {name: INPUTS[name] for name in names}
+    key = checkpoint_key("train_batch", key_parts(train_batch.fn.__wrapped__, shuffled))
+    assert key == checkpoint_key("train_batch", parts())

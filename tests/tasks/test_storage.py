@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +137,20 @@ def test_only_the_wanted_rows_are_read(tmp_path: Path) -> None:
     store = Storage(str(tmp_path))
     file = store.write_row_groups("models", TABLE.schema, [TABLE.slice(0, 500), TABLE.slice(500)])
     assert store.read_rows(file, "b", ["text 3", "text 700", "text of nobody"])["a"].to_pylist() == [3, 700]
+
+
+VALUES = st.one_of(st.none(), st.text(), st.sampled_from(["", "a/b", "NaN", "\x00", "🎧"]))
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([float("inf"), -0.0, 5e-324]))
+
+
+@given(rows=st.lists(st.tuples(VALUES, NUMBERS, st.lists(st.floats(allow_nan=False), max_size=3)), max_size=30))
+def test_what_is_written_is_read_and_has_one_name(rows: list[tuple[str, float, list[float]]]) -> None:
+    schema = pa.schema([("text", pa.string()), ("number", pa.float64()), ("list", pa.list_(pa.float64()))])
+    table = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Storage(folder)
+        file = store.write_table("models", table)
+        store.verify(file)
+        assert store.read_table(file).equals(table)
+        assert store.write_table("models", pa.concat_tables([table.slice(0, 2), table.slice(2)])) == file
+        assert len(list(Path(folder, "data", "models").iterdir())) == 1

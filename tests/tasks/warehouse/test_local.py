@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.errors import InputError
 from tasks.warehouse.contract import FEATURES
@@ -74,6 +78,35 @@ def test_samples_are_nested_and_depend_on_the_seed(tmp_path: Path) -> None:
     small, large = set(memberships(source, n_playlists=5)), set(memberships(source, n_playlists=20))
     assert small < large
     assert set(memberships(source, n_playlists=5, seed="8")) != small
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    sizes=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(1, 6), max_size=12
+    ),
+    n=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    order=st.randoms(use_true_random=False),
+)
+def test_any_sample_is_repeatable_nested_and_blind_to_row_order(
+    sizes: dict[str, int], n: int, seed: int, order: random.Random
+) -> None:
+    rows = [member(pid, f"t{i}") for pid, size in sizes.items() for i in range(size)]
+    headers = [track(f"t{i}") for i in range(6)]
+    if not rows:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source = write(Path(folder, "a"), rows, headers)
+        order.shuffle(rows)
+        shuffled = write(Path(folder, "b"), rows, headers)
+        found = memberships(source, n_playlists=n, seed=str(seed), min_tracks=3)
+        assert memberships(shuffled, n_playlists=n, seed=str(seed), min_tracks=3) == found
+        assert set(found) <= set(memberships(source, n_playlists=n + 1, seed=str(seed), min_tracks=3))
+    drawn = {pid for pid, _ in found}
+    eligible = {pid for pid, size in sizes.items() if size >= 3}
+    assert drawn <= eligible and len(drawn) == min(n, len(eligible))
+    assert len(found) == sum(sizes[pid] for pid in drawn)
 
 
 HOSTILE = ["a,b", "a/b", "../x", "it's", 'say "x"', "two\nlines", "🎧", "<script>", "%s", "$seed", "@seed"]
