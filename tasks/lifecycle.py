@@ -91,7 +91,8 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
             f"Prefect's server does not answer ({type(error).__name__}): this run lacks its artifacts there."
         )
     if rows := comparison(manifest):
-        run.progress.show_table("Means over playlists with held-out tracks", list(COLUMNS), rows)
+        heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
+        run.progress.show_table(heading, list(COLUMNS), rows)
     run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")

@@ -41,7 +41,7 @@ def render_report(manifest: Manifest, store: Storage) -> str:
 def comparison(manifest: Manifest) -> list[tuple[str, list[str]]]:
     """The mean of each metric of COLUMNS, per recommender: (name, cells), the model first."""
     order = sorted(manifest.metrics, key=lambda name: (name != "model", name))
-    return [(_title(name, manifest), [_cell(manifest, name, metric) for metric in COLUMNS.values()]) for name in order]
+    return [(name.replace("_", " "), [_cell(manifest, name, metric) for metric in COLUMNS.values()]) for name in order]
 
 
 def read_metrics(manifest: Manifest, store: Storage) -> pd.DataFrame | None:
@@ -59,10 +59,6 @@ def joined_file(manifest: Manifest, stage: str) -> FileRef | None:
 def as_data_uri(image: bytes, subtype: str) -> str:
     """An image as part of the page that shows it."""
     return f"data:image/{subtype};base64,{base64.b64encode(image).decode()}"
-
-
-def _title(name: str, manifest: Manifest) -> str:
-    return name.replace("_", " ")
 
 
 def _cell(manifest: Manifest, name: str, metric: str) -> str:
