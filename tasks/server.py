@@ -33,6 +33,8 @@ def start(port: str) -> str:
             f"PREFECT_API_URL is {chosen!r}, where no server answers: start it there or unset the variable."
         )
     _forget_dead_server()
+    # The pages look for the API at port 4200 unless they are told.
+    os.environ["PREFECT_SERVER_UI_API_URL"] = api_url
     _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", port)
     deadline = time.monotonic() + START_SECONDS
     while not answers(api_url):
