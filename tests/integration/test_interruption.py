@@ -20,13 +20,19 @@ def without_server(home: Path) -> dict[str, str]:
     return {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for all temporary servers: making a new one takes longer than a run."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.parametrize("has_server", [True, False], ids=["server", "no server"])
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda kind: kind.name)
 def test_interrupted_at_three_stages_in_a_row(
-    kind: signal.Signals, has_server: bool, server: dict[str, str], reference: Path, tmp_path: Path
+    kind: signal.Signals, has_server: bool, server: dict[str, str], prefect_home: Path, reference: Path, tmp_path: Path
 ) -> None:
     storage = tmp_path / "storage"
-    environment = server if has_server else without_server(tmp_path / "prefect")
+    environment = server if has_server else without_server(prefect_home)
     for task in STAGES:
         before = n_records(storage, task)
         assert before == 0
