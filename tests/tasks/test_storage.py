@@ -112,6 +112,8 @@ def test_probing_says_what_is_wrong(tmp_path: Path) -> None:
         Storage(str(tmp_path / "file")).probe()
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
         Storage(str(tmp_path / "file" / "below")).probe()
+    with pytest.raises(InputError, match="cannot be written"):
+        Storage("/proc/nobody/can/write/here").probe()
     with pytest.raises(InputError, match="unknown scheme"):
         Storage("s3://bucket")
     Storage(str(tmp_path / "new")).probe()
