@@ -258,8 +258,18 @@ def fit_batches(pool: ThreadPoolExecutor, shared: SharedRows, batches: list[OwnR
     list(pool.map(lambda own: fit_playlists(shared, own, **options), batches))
 
 
+def blas_speedup() -> float:
+    """What two threads gain on plain matrix products: 2 on two idle cores, less while others use them."""
+    A = np.ones((500, 500))
+    seconds = []
+    for n_threads in (1, 2):
+        with ThreadPoolExecutor(n_threads) as pool:
+            seconds.append(best_of(3, lambda pool=pool: list(pool.map(np.matmul, [A] * 32, [A] * 32)))[0])
+    return seconds[0] / seconds[1]
+
+
 def threads(data: Data) -> list[dict[str, Any]]:
-    """The same batches in one and in two threads."""
+    """The same batches in one and in two threads; beside it what plain matrix products gain at that moment."""
     matrix, own = recipe(data)
     weight = weigh_rows(np.ones(len(matrix), dtype=bool), n_negatives=N_NEGATIVES, seed=1)
     minmax, rows = audio(data, "minmax"), []
@@ -277,7 +287,7 @@ def threads(data: Data) -> list[dict[str, Any]]:
                     run = partial(fit_batches, pool, shared, batches, options)
                     seconds.append(best_of(4, run)[0])
             rows.append({"case": name, "batch": size, "1 thread": seconds[0], "2 threads": seconds[1]})
-            rows[-1]["speedup"] = seconds[0] / seconds[1]
+            rows[-1] |= {"speedup": seconds[0] / seconds[1], "of BLAS alone": blas_speedup()}
     return rows
 
 
