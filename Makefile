@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SERVER_PORT ?= 4200
 KILLS ?= 20
+BENCH_DIR ?= .benchmarks
 BIN := .venv/bin
 
 # Prefect keeps its database and settings in the checkout, and sends nothing to anybody.
@@ -10,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
 
-.PHONY: demo test chaos lint server stop clean lock help
+.PHONY: demo test bench chaos lint server stop clean lock help
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -24,6 +25,9 @@ test: .venv/ready  ## run all tests
 
 chaos: server  ## kill runs at random moments and compare what the next ones leave; KILLS=20 of them
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tests.integration.chaos $(KILLS)
+
+bench: .venv/ready  ## time solver, scale, ranking and flow; JSON in BENCH_DIR=.benchmarks; some or more: ARGS="--slow scale"
+	@BENCH_DIR="$(BENCH_DIR)" $(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: .venv/ready  ## ruff, ruff format and mypy
 	$(BIN)/ruff check .

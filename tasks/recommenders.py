@@ -22,7 +22,7 @@ from tasks.storage import Storage
 MODEL = "model"
 RECOMMENDERS = (MODEL, "same_artist_album", "item_knn", "popularity")
 
-Scores = NDArray[np.float64]
+Scores = NDArray[np.floating]
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,44 @@
-"""Scores of tracks under linear models. Pure numerics: no Prefect, no Google, no I/O."""
+"""Scores of tracks under linear models. Pure numerics: no Prefect, no Google, no I/O.
+
+What costs is not arithmetic but memory: X is read once per group of models, so groups are as large as TILE_BYTES
+allows; and its rows are converted piece by piece into one buffer that stays in the processor's cache.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-TILE_BYTES = 1 << 26
-ROWS = 1 << 14
+TILE_BYTES = 1 << 28
+ROWS = 1 << 11
 
 Floats = NDArray[np.floating]
 
 
-def score_tracks(X: Floats, coef: Floats, intercept: Floats) -> NDArray[np.float64]:
-    """(p, n) logits of n tracks under p models, computed in float64 however X is stored.
+def score_tracks(X: Floats, coef: Floats, intercept: Floats, *, dtype: DTypeLike = np.float64) -> Floats:
+    """(p, n) logits of n tracks under p models, computed in dtype however X is stored.
 
-    X: (n, d). coef: (p, d). intercept: (p,). The same as LogisticRegression.decision_function. Rows of X are widened a
-    piece at a time, so that no second copy of X is needed.
+    X: (n, d). coef: (p, d). intercept: (p,). In float64 the same as LogisticRegression.decision_function. In float32,
+    for rankings of large catalogues, up to twice as fast: an error of about 1e-6 of the terms that make up a score.
     """
-    scores = np.empty((len(coef), len(X)))
+    coef, intercept = coef.astype(dtype), intercept.astype(dtype)
+    scores = np.empty((len(coef), len(X)), dtype)
+    buffer = np.empty((min(ROWS, len(X)), X.shape[1]), dtype)
     for start in range(0, len(X), ROWS):
-        rows = X[start : start + ROWS].astype(np.float64)
-        scores[:, start : start + ROWS] = coef @ rows.T
-    return scores + intercept[:, None]
+        rows = buffer[: len(X) - start]
+        rows[:] = X[start : start + ROWS]
+        tile = scores[:, start : start + ROWS]
+        np.matmul(coef, rows.T, out=tile)
+        tile += intercept[:, None]
+    return scores
 
 
-def score_in_tiles(X: Floats, coef: Floats, intercept: Floats) -> Iterator[NDArray[np.float64]]:
+def score_in_tiles(
+    X: Floats, coef: Floats, intercept: Floats, *, dtype: DTypeLike = np.float64
+) -> Iterator[NDArray[np.floating]]:
     """The rows of `score_tracks` one model after the other, with at most TILE_BYTES of scores in memory."""
-    n_models = max(1, TILE_BYTES // (8 * max(1, len(X))))
+    n_models = max(1, TILE_BYTES // (np.dtype(dtype).itemsize * max(1, len(X))))
     for start in range(0, len(coef), n_models):
-        yield from score_tracks(X, coef[start : start + n_models], intercept[start : start + n_models])
+        yield from score_tracks(X, coef[start : start + n_models], intercept[start : start + n_models], dtype=dtype)
