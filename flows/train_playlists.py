@@ -81,7 +81,7 @@ def train_and_evaluate(
     training: TrainingParameters,
     evaluation: EvaluationParameters,
 ) -> None:
-    """Extract a sample, choose C and thresholds on an inner fold, train on all of train, evaluate, summarize, explain."""
+    """Extract a sample, choose C and thresholds on an inner fold, train on all of train, evaluate and explain."""
     memberships, tracks = extract(run, source, storage, sample)
     prepared: Preparation = run.one(
         prepare_batches,

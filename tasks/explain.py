@@ -79,7 +79,8 @@ def _best_and_worst(found: pd.DataFrame) -> pd.DataFrame:
     n_worst = min(N_EXAMPLES, len(ordered) - n_best)
     best, worst = ordered.head(n_best), ordered.tail(n_worst)[::-1]
     parts = [
-        part.assign(group=name, position=np.arange(1, len(part) + 1)) for name, part in (("best", best), ("worst", worst))
+        part.assign(group=name, position=np.arange(1, len(part) + 1))
+        for name, part in (("best", best), ("worst", worst))
     ]
     return pd.concat(parts)[["batch", "place", "group", "position"]]
 
