@@ -56,7 +56,10 @@ def draw_distribution(metrics: pd.DataFrame, metric: str, label: str) -> Draw:
                 edges = np.concatenate([[0.0], values[shown], [1.0]])
                 axes.step(edges, steps, where="post", label=_words(name), color=colour, lw=width, ls=style)
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(frameon=False, loc="lower right", fontsize=8.5)
+        if axes.lines:
+            axes.legend(frameon=False, loc="lower right", fontsize=8.5)
+        else:
+            axes.text(0.5, 0.5, "no playlist has a held-out track here", ha="center", fontsize=9)
         _label(axes, label, "share of playlists at or below")
 
     return draw

@@ -119,7 +119,7 @@ def _pictures(manifest: Manifest, findings: Findings) -> Iterator[tuple[str, byt
             draw = draw_contributions(findings.contributions, column, f"{label} (logit)")
             yield column, picture(draw, "svg", height=height, left=100)
     if manifest.sample is not None:
-        yield "popularity", picture(draw_popularity(manifest.sample.tracks_by_n_playlists), "svg")
+        yield "popularity", picture(draw_popularity(manifest.sample.tracks_by_n_playlists), "svg", left=62)
 
 
 def _examples(findings: Findings) -> dict[str, list[dict[str, Any]]]:
