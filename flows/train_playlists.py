@@ -12,6 +12,7 @@ from tasks.batches import Fold
 from tasks.command_line import run_command
 from tasks.errors import SourceChangedError
 from tasks.evaluate import evaluate_batch
+from tasks.explain import explain_models
 from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
 from tasks.features import build_features
 from tasks.lifecycle import execute_run
@@ -80,7 +81,7 @@ def train_and_evaluate(
     training: TrainingParameters,
     evaluation: EvaluationParameters,
 ) -> None:
-    """Extract a sample, choose C and thresholds on an inner fold, train on all of train, evaluate, summarize."""
+    """Extract a sample, choose C and thresholds on an inner fold, train on all of train, evaluate and explain."""
     memberships, tracks = extract(run, source, storage, sample)
     prepared: Preparation = run.one(
         prepare_batches,
@@ -95,7 +96,7 @@ def train_and_evaluate(
     thresholds = run.one(
         choose_thresholds, storage=storage, validations=validations, is_half=features.recipe == "notebook"
     )
-    metrics = run.each(
+    evaluations = run.each(
         evaluate_batch,
         {"batch": prepared.batches, "models": outer.models},
         storage=storage,
@@ -106,7 +107,19 @@ def train_and_evaluate(
         thresholds=thresholds,
         fraction=min(1.0, evaluation.n_playlists / prepared.n_playlists),
     )
-    summary = run.one(summarize, storage=storage, models=outer.models, metrics=metrics)
+    summary = run.one(summarize, storage=storage, models=outer.models, evaluations=evaluations)
+    run.one(
+        explain_models,
+        storage=storage,
+        batches=prepared.batches,
+        models=outer.models,
+        features=outer.features,
+        memberships=prepared.memberships,
+        tracks=tracks,
+        counts=prepared.tracks,
+        evaluations=evaluations,
+        summary=summary,
+    )
     require_models(summary, training.max_failed_fraction)
 
 
@@ -137,7 +150,7 @@ def tune(
 ) -> tuple[float | None, list[Validation | None]]:
     """The C to train with, and how its models do on the inner fold. C is None if it cannot be chosen."""
     candidates = [1.0] if features.recipe == "notebook" else sorted(set(training.regularization))
-    run.progress.expect((2 * len(candidates) + 2) * len(prepared.batches) + 4)
+    run.progress.expect((2 * len(candidates) + 2) * len(prepared.batches) + 5)
     validations = {}
     for C in candidates:
         inner = fit(run, storage, prepared, tracks, "inner", features, training, seed, C)

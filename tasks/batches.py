@@ -37,6 +37,18 @@ class Batch:
         is_train = self.fold < JUDGED[fold]
         return np.concatenate([[0], np.cumsum(is_train)])[self.indptr], self.track[is_train]
 
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
+        """The playlists at these positions, ascending."""
+        sizes = np.diff(self.indptr)
+        is_chosen = np.isin(np.arange(len(sizes)), chosen)
+        entries = np.repeat(is_chosen, sizes)
+        return Batch(
+            playlist_ids=[self.playlist_ids[j] for j in np.flatnonzero(is_chosen)],
+            indptr=np.concatenate([[0], np.cumsum(sizes[is_chosen])]),
+            track=self.track[entries],
+            fold=self.fold[entries],
+        )
+
     def masks(self, j: int, fold: Fold, n_tracks: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(is_train, is_judged) of playlist j over all tracks, (n_tracks,) each."""
         entries = slice(self.indptr[j], self.indptr[j + 1])

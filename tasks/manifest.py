@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
-from tasks.references import Census, Distribution, FileRef, Regularization, files_in
+from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, files_in
 
 
 class TaskCounts(BaseModel):
@@ -89,6 +89,7 @@ class Manifest(BaseModel):
     files: dict[str, list[FileRef]]
     models: dict[str, int] = Field(default_factory=dict)
     regularization: Regularization | None = None
+    explanation: Explanation | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
 
     def recipe(self) -> str:
@@ -109,6 +110,7 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
     described: dict[str, Any] = {
         "census": results.get("count_playlists"),
         "regularization": results.get("choose_regularization"),
+        "explanation": results.get("explain_models"),
         "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
     }
     if snapshot := results.get("read_snapshot"):

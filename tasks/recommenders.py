@@ -57,8 +57,11 @@ def score_batch(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[dic
 
 
 def score_models(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[Scores | None]:
-    """The models' logits of all tracks, playlist by playlist; None without a model."""
-    has_model, coef, playlist_coef, intercept = _read_models(Storage(scene.storage), models, scene.features)
+    """The models' logits of all tracks, playlist by playlist; None without a model.
+
+    playlists: a batch, or some of its playlists; models: the file of the whole batch.
+    """
+    has_model, coef, playlist_coef, intercept = read_models(scene, playlists, models)
     X = load_matrix(scene.storage, scene.features.file)
     columns = load_playlist_columns(scene.storage, scene.features, scene.tracks, scene.counts, scene.fold, False)
     indptr, tracks = playlists.train(scene.fold)
@@ -72,13 +75,12 @@ def score_models(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[Sc
             yield scores if has_model[part.start + j] else None
 
 
-def _read_models(
-    store: Storage, models: FileRef, features: FeatureMatrix
+def read_models(
+    scene: Scene, playlists: Batch, models: FileRef
 ) -> tuple[list[bool], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """(has_model, coef, coef of the playlist's own columns, intercept), with zeros for playlists without a model."""
-    rows = store.read_table(
-        models, columns=["status", "intercept", "coefficients", "playlist_coefficients"]
-    ).to_pylist()
+    features = scene.features
+    rows = Storage(scene.storage).read_rows(models, "playlist_id", playlists.playlist_ids).to_pylist()
     has_model = [row["status"] == TRAINED for row in rows]
     coef = np.zeros((len(rows), len(features.columns)))
     playlist_coef, intercept = np.zeros((len(rows), len(features.per_playlist))), np.zeros(len(rows))

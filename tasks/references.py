@@ -106,6 +106,18 @@ class Regularization(Reference):
     quality: dict[str, float | None]
 
 
+class Evaluation(Reference):
+    """How one batch does on the held-out tracks.
+
+    metrics: one row per playlist and recommender. calibration: bin, n_held_out, n_candidates of the models' logits,
+    over the batch's playlists with a model and a held-out track (tasks/ml/thresholds.py; bins with counts only).
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    metrics: FileRef
+    calibration: FileRef
+
+
 class Distribution(Reference):
     """How one metric is distributed over playlists; None where no playlist has a value.
 
@@ -133,8 +145,34 @@ class Summary(Reference):
     metrics: dict[str, dict[str, Distribution]]
 
 
+class Explanation(Reference):
+    """What the report shows beyond metrics.
+
+    examples: the playlists on which the models do best and worst, with a few tracks of each. reliability: predicted and
+    observed membership by bins of the logit, pooled. contributions: by playlist and group of features, how much the
+    group moves the scores. brier: the Brier score over all candidates of all evaluated playlists with a model;
+    base_rate: the share of them that is held out. None if there is no such candidate.
+    """
+
+    kind: Literal["explanation"] = "explanation"
+    examples: FileRef
+    reliability: FileRef
+    contributions: FileRef
+    brier: float | None
+    base_rate: float | None
+
+
 Result = Annotated[
-    FileRef | Snapshot | Census | Preparation | FeatureMatrix | Validation | Regularization | Summary,
+    FileRef
+    | Snapshot
+    | Census
+    | Preparation
+    | FeatureMatrix
+    | Validation
+    | Regularization
+    | Evaluation
+    | Summary
+    | Explanation,
     Field(discriminator="kind"),
 ]
 

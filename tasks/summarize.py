@@ -8,14 +8,14 @@ import pandas as pd
 
 from tasks.checkpoints import checkpointed
 from tasks.ml.summary import describe_metrics
-from tasks.references import Distribution, FileRef, Summary
+from tasks.references import Distribution, Evaluation, FileRef, Summary
 from tasks.storage import Storage
 
 
 @checkpointed(task_run_name="summarize")
-def summarize(*, storage: str, models: list[FileRef], metrics: list[FileRef]) -> Summary:
+def summarize(*, storage: str, models: list[FileRef], evaluations: list[Evaluation]) -> Summary:
     """All models and all metrics as one file each (a row group per batch), and how the metrics are distributed."""
-    store = Storage(storage)
+    store, metrics = Storage(storage), [evaluation.metrics for evaluation in evaluations]
     by_status: Counter[str] = Counter()
     for file in models:
         by_status.update(store.read_table(file, columns=["status"])["status"].to_pylist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -42,3 +44,44 @@ def describe_metrics(frame: pd.DataFrame) -> dict[str, dict[str, Description]]:
         str(name): {str(metric): describe(rows[metric].to_numpy(np.float64, na_value=np.nan)) for metric in metrics}
         for name, rows in metrics.groupby(frame["recommender"], observed=True)
     }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One recommender against the best of the others on the same n playlists; difference: the mean of ours - rival's.
+
+    standard_error: of the difference, over playlists; NaN for one playlist.
+    """
+
+    rival: str
+    mean: float
+    rival_mean: float
+    difference: float
+    standard_error: float
+    n: int
+    n_better: int
+    n_worse: int
+
+
+def compare_pairs(values: pd.DataFrame, *, ours: str) -> Comparison | None:
+    """Compare one column with the best of the others, playlist by playlist.
+
+    values: one row per playlist, a column per recommender, NaN where undefined; rows with a NaN are left out. The best
+    other is the one of the highest mean; of equal means the first by name. None if no playlist, or no other, is left.
+    """
+    rivals = sorted(set(values.columns) - {ours})
+    kept = values.dropna()
+    if kept.empty or ours not in kept or not rivals:
+        return None
+    rival = str(kept[rivals].mean().idxmax())
+    difference = kept[ours] - kept[rival]
+    return Comparison(
+        rival=rival,
+        mean=float(kept[ours].mean()),
+        rival_mean=float(kept[rival].mean()),
+        difference=float(difference.mean()),
+        standard_error=float(difference.std(ddof=1) / np.sqrt(len(kept))),
+        n=len(kept),
+        n_better=int((difference > 0).sum()),
+        n_worse=int((difference < 0).sum()),
+    )

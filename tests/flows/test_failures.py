@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,17 @@ def test_a_failing_batch_fails_the_run_and_nothing_else(
     assert manifest["tasks"]["train_batch_outer"]["failed"] == 1
     assert manifest["tasks"]["train_batch_outer"]["computed"] == 2
     assert manifest["tasks"]["evaluate_batch"]["computed"] == 2
-    assert "summarize" not in manifest["tasks"]
+    assert not {"summarize", "explain_models"} & set(manifest["tasks"])
     (report,) = storage.glob("runs/*/report.html")
-    assert "planted" in report.read_text()
+    text = report.read_text()
+    assert "This run failed" in text and re.search(r"<b>train batch \d \(outer\)</b>: .*ValueError: planted", text)
+    assert "2 of 3 batches were evaluated" in text
+    assert text.count("Not available: no model was explained") == 3
 
     monkeypatch.undo()
     manifest = run_flow(storage)
     assert manifest["status"] == "completed"
-    assert computed(manifest) == {"train_batch_outer": 1, "evaluate_batch": 1, "summarize": 1}
+    assert computed(manifest) == {"train_batch_outer": 1, "evaluate_batch": 1, "summarize": 1, "explain_models": 1}
     assert data_files(storage) == data_files(reference)
 
 
@@ -87,6 +91,7 @@ def test_a_failing_inner_batch_stops_what_needs_thresholds_only(
     assert again == {"train_batch_inner": 1, "validate_batch": 1, "choose_thresholds": 1} | {
         "evaluate_batch": 3,
         "summarize": 1,
+        "explain_models": 1,
     }
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.ml.summary import describe, describe_metrics
+from tasks.ml.summary import compare_pairs, describe, describe_metrics
 
 
 def test_describe_by_hand():
@@ -84,3 +84,24 @@ def test_describe_metrics_refuses_a_row_without_recommender():
 
 def test_describe_metrics_of_no_rows_is_empty():
     assert describe_metrics(frame().iloc[:0]) == {}
+
+
+def test_pairs_are_compared_with_the_best_rule_on_the_same_playlists():
+    values = pd.DataFrame(
+        {
+            "model": [0.5, 0.7, 0.2, np.nan, 1.0],
+            "rule": [0.4, 0.1, 0.3, 0.9, np.nan],
+            "worse": [0.1, 0.0, 0.0, 0.0, 0.0],
+        }
+    )
+    found = compare_pairs(values, ours="model")
+    differences = [0.1, 0.6, -0.1]
+    assert (found.rival, found.n, found.n_better, found.n_worse) == ("rule", 3, 2, 1)
+    assert found.mean - found.rival_mean == pytest.approx(found.difference) == pytest.approx(np.mean(differences))
+    assert found.standard_error == pytest.approx(statistics.stdev(differences) / 3**0.5)
+
+
+def test_pairs_without_a_playlist_or_a_rival_are_none():
+    assert compare_pairs(pd.DataFrame({"model": [np.nan], "rule": [1.0]}), ours="model") is None
+    assert compare_pairs(pd.DataFrame({"model": [1.0]}), ours="model") is None
+    assert np.isnan(compare_pairs(pd.DataFrame({"model": [1.0], "rule": [1.0]}), ours="model").standard_error)
