@@ -29,7 +29,8 @@ def create_artifacts(manifest: Manifest, store: Storage) -> None:
 
 def summarize_run(manifest: Manifest, findings: Findings) -> str:
     """The report's short form in Markdown, with two pictures."""
-    lines = [f"# {manifest.status}", escape_markdown(manifest.message), verdict(findings)]
+    lines = [f"# {manifest.status}", escape_markdown(manifest.message)]
+    lines.append(verdict(findings) if manifest.metrics else "")
     if sample := manifest.sample:
         lines.append(
             f"{sample.found:,} playlists with {sample.memberships:,} memberships of {sample.tracks:,} tracks, "

@@ -17,6 +17,7 @@ from tasks.references import Distribution, FileRef
 from tasks.storage import Storage
 
 SUBSETS = {"overall": "", "cold": "cold_", "warm": "warm_"}
+UNCLEAR = "not clearly better or worse than"
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,19 @@ def read_findings(manifest: Manifest, store: Storage) -> Findings:
 
 
 def verdict(findings: Findings) -> str:
-    """One sentence: where the models are clearly better or worse (two standard errors) than every simple rule."""
-    signs = {
-        subset: 0 if not abs(found.difference) > 2 * found.standard_error else (1 if found.difference > 0 else -1)
-        for subset, found in findings.comparisons.items()
-    }
-    parts = [
-        f"{words} {_list([name for name in signs if signs[name] == sign])}"
-        for sign, words in ((1, "better than every simple rule"), (-1, "worse than the best simple rule"))
-        if sign in signs.values()
-    ]
-    if unclear := [name for name, sign in signs.items() if not sign]:
-        parts.append(f"not clearly different from the best simple rule {_list(unclear)}")
+    """One sentence: where the models are clearly better or worse (two standard errors) than the best simple rule."""
+    where: dict[str, list[str]] = {"better than": [], "worse than": [], UNCLEAR: []}
+    for subset, found in findings.comparisons.items():
+        is_clear = abs(found.difference) > 2 * found.standard_error  # False if there is no standard error
+        sign = "better than" if found.difference > 0 else "worse than"
+        where[sign if is_clear else UNCLEAR].append(subset if subset == "overall" else f"among {subset} tracks")
+    parts = [f"{words} the best simple rule {_list(places)}" for words, places in where.items() if places]
     return f"The models rank held-out tracks {'; '.join(parts)}." if parts else ""
 
 
 def _list(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def joined_file(manifest: Manifest, stage: str) -> FileRef | None:

@@ -58,7 +58,8 @@ def open_page(path: Path) -> Page:
 
 def widths(path: Path, frame: int, folder: Path) -> tuple[int, int]:
     """(width of the content, width of the view) of a page in a frame of so many pixels, as on a phone."""
-    page = html.escape(path.read_text().replace('http-equiv="Content-Security-Policy"', ""), quote=True)
+    unfolded = path.read_text().replace("<details>", "<details open>")
+    page = html.escape(unfolded.replace('http-equiv="Content-Security-Policy"', ""), quote=True)
     script = (
         "onload = () => { const page = document.querySelector('iframe').contentDocument.documentElement;"
         "document.title = JSON.stringify([page.scrollWidth, page.clientWidth]); }"
