@@ -14,8 +14,12 @@ import cyclopts
 from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
+from tasks.server import answers
+
+OPTIONS = cyclopts.Parameter(negative_iterable=())  # no --training.empty-regularization
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -26,7 +30,9 @@ def run_command(flow: Flow[..., Any]) -> None:
     SIGINT or SIGTERM.
     """
     name = f"python -m flows.{flow.fn.__name__}"
-    app = cyclopts.App(name=name, version=version("playlist-models"), result_action="return_value")
+    app = cyclopts.App(
+        name=name, version=version("playlist-models"), result_action="return_value", default_parameter=OPTIONS
+    )
     app.default(flow.fn)
     try:
         command, bound, _ = app.parse_args(sys.argv[1:], print_error=False, exit_on_error=False)
@@ -36,6 +42,7 @@ def run_command(flow: Flow[..., Any]) -> None:
         command(*bound.args, **bound.kwargs)
         return
     _quieten_console()
+    _check_server()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and takes a temporary server along
     try:
         state: State[Any] = flow(*bound.args, **bound.kwargs, return_state=True)  # type: ignore[assignment]
@@ -44,7 +51,25 @@ def run_command(flow: Flow[..., Any]) -> None:
         sys.exit(INTERRUPTED)
     if not state.is_completed():
         sys.exit(f"{flow.name}: {state.message}")
-    print(state.result())
+    try:
+        print(state.result(), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed there at the end
+        sys.exit(f"the run is complete, but standard output cannot be written ({error.strerror}).")
+
+
+def _check_server() -> None:
+    """Exit with a sentence if PREFECT_API_URL names no server; say so if a temporary one will be started."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        # Prefect's own server would report to its makers.
+        os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+        print("no PREFECT_API_URL: a temporary Prefect server starts for this run", file=sys.stderr)
+    elif not answers(url):
+        sys.exit(
+            f"no Prefect server answers at PREFECT_API_URL={url}: start it (make server), correct the address (it ends "
+            "in /api), or unset the variable."
+        )
 
 
 def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:

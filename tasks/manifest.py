@@ -34,7 +34,7 @@ class TaskCounts(BaseModel):
             self.reused += 1
         else:
             self.computed += 1
-            self.reasons = dict(Counter(self.reasons) + Counter([message]))
+            self.reasons = dict(Counter(self.reasons) + Counter([message] if message else []))
 
     def __add__(self, other: TaskCounts) -> TaskCounts:
         """The counts of both."""

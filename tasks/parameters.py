@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MIN_NEGATIVES = 100
 
@@ -58,6 +58,12 @@ class FeatureParameters(Group):
         default=True,
         description="Whether it counts how many of the playlist's own tracks share artist and album.",
     )
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> FeatureParameters:
+        if not (self.recipe == "notebook" or self.audio != "none" or self.embeddings or self.catalogue):
+            raise ValueError("audio, embeddings and catalogue are all left out: models need at least one of them")
+        return self
 
     def blocks(self) -> dict[str, Any]:
         """The blocks as plain values, with the recipe applied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -41,14 +42,15 @@ class RunProgress:
             self._update(min(99.0, 100 * self._done / self._expected))
 
     def show_table(self, heading: str, columns: list[str], rows: list[tuple[str, list[str]]]) -> None:
-        """Print a table of numbers on standard output."""
+        """Print a table of numbers on standard output; a closed pipe there must not undo a finished run."""
         table = Table(title=heading, title_justify="left")
         table.add_column("")
         for column in columns:
             table.add_column(column, justify="right")
         for name, cells in rows:
             table.add_row(name, *cells)
-        Console().print(table)
+        with contextlib.suppress(OSError):
+            Console().print(table)
 
     def finish(self) -> None:
         """Fill the artifact."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ START_SECONDS = 120
 def answers(api_url: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=5) as response:  # noqa: S310  # http by construction
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        with urllib.request.urlopen(f"{api_url}/health", timeout=5) as response:  # noqa: S310  # the user's own address
+            return response.read(16).strip() == b"true"
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)  # a server that wants to know who asks
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -32,6 +35,8 @@ def start(port: str) -> str:
         raise SystemExit(
             f"PREFECT_API_URL is {chosen!r}, where no server answers: start it there or unset the variable."
         )
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        raise SystemExit(f"SERVER_PORT is {port!r}: it must be a number from 1 to 65535.")
     _forget_dead_server()
     # The pages look for the API at port 4200 unless they are told.
     os.environ["PREFECT_SERVER_UI_API_URL"] = api_url
@@ -59,7 +64,8 @@ def _prefect(*arguments: str) -> None:
     command = [sys.executable, "-m", "prefect", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603  # no word is a stranger's
     if done.returncode:
-        raise SystemExit(f"prefect {' '.join(arguments)} failed: {(done.stderr or done.stdout).strip()}")
+        reason = " ".join((done.stderr or done.stdout).split())
+        raise SystemExit(f"{reason} (Here: make stop ends a server, SERVER_PORT=4333 takes another port.)")
 
 
 def _pid_file() -> Path:

@@ -17,6 +17,7 @@ from tasks.warehouse.contract import TABLES
 from tasks.warehouse.sql import read_statement
 
 MEMORY_LIMIT = "4GB"
+KINDS = {"id": "an integer or text", "text": "text", "number": "a number"}
 BATCH_ROWS = 1 << 17
 
 
@@ -26,7 +27,10 @@ class LocalWarehouse:
     def __init__(self, source: str) -> None:
         folder = Path(source).expanduser()
         if not source or not folder.is_dir():
-            raise InputError(f"source {source!r} is not a folder: give one with playlists.parquet in it.")
+            raise InputError(
+                f"source {source!r} is not a folder (seen from {Path.cwd()}): give one with playlists.parquet in it."
+            )
+        self._source = source
         self._parts = {table: _parts_of(folder, table) for table in TABLES}
         for table, columns in TABLES.items():
             for part in self._parts[table]:
@@ -51,15 +55,15 @@ class LocalWarehouse:
                 connection.execute(statement, parameters)
                 yield from connection.to_arrow_reader(BATCH_ROWS)
             except duckdb.Error as error:
-                raise InputError(_sentence(error)) from error
+                raise InputError(_sentence(error, self._source)) from error
 
 
-def _sentence(error: duckdb.Error) -> str:
+def _sentence(error: duckdb.Error, source: str) -> str:
     """What DuckDB could not do, in one line, with what to do about it."""
     reason = str(error).splitlines()[0]
     if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in reason:
         return f"there is no room to query the source ({reason}): set TMPDIR to a folder with more space."
-    return f"a source table cannot be read ({reason}): check the Parquet files."
+    return f"a table of source {source!r} cannot be read ({reason}): check the Parquet files."
 
 
 def connect(scratch: str) -> duckdb.DuckDBPyConnection:
@@ -83,6 +87,10 @@ def sort_rows(path: Path, scratch: str) -> Iterator[pa.RecordBatch]:
 
 def _parts_of(folder: Path, table: str) -> list[Path]:
     single = folder / f"{table}.parquet"
+    if single.is_file() and any((folder / table).glob("*.parquet")):
+        raise InputError(
+            f"source {str(folder)!r} has {table}.parquet and a folder {table} of parts: remove one of them."
+        )
     parts = [single] if single.is_file() else sorted((folder / table).glob("*.parquet"))
     if not parts:
         raise InputError(f"source {str(folder)!r} has no table {table!r}: put {table}.parquet, or parts, there.")
@@ -98,7 +106,9 @@ def _check_columns(part: Path, table: str, columns: dict[str, str]) -> None:
         if name not in schema.names:
             raise InputError(f"table {table!r} has no column {name!r} (in {str(part)!r}): add it, NULL if unknown.")
         if not _is_kind(schema.field(name).type, kind):
-            raise InputError(f"column {name!r} of table {table!r} is {schema.field(name).type}: it must be a {kind}.")
+            raise InputError(
+                f"column {name!r} of table {table!r} is {schema.field(name).type}: it must be {KINDS[kind]}."
+            )
 
 
 def _is_kind(data_type: pa.DataType, kind: str) -> bool:

@@ -74,6 +74,34 @@ def test_all_wrong_options_are_named(server: dict[str, str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "notaurl"])
+def test_a_server_that_does_not_answer(url: str, tmp_path: Path) -> None:
+    said = sentence(command({"PREFECT_API_URL": url}, "--storage", str(tmp_path / "storage")))
+    assert said.startswith(f"no Prefect server answers at PREFECT_API_URL={url}: start it (make server)")
+    assert not (tmp_path / "storage").exists()
+
+
+def test_no_feature_block_at_all(server: dict[str, str]) -> None:
+    options = ["--features.audio", "none", "--features.embeddings", "0", "--features.no-catalogue"]
+    assert "are all left out: models need at least one of them" in sentence(command(server, *options))
+
+
+def test_a_full_standard_output_does_not_undo_the_run(server: dict[str, str], storage: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.train_playlists", "--storage", str(storage), *small_options()],
+            cwd=ROOT,
+            env=os.environ | server,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("the run is complete, but standard output cannot be written")
+    assert "Traceback" not in done.stderr
+
+
 def test_an_option_given_twice(server: dict[str, str], tmp_path: Path) -> None:
     said = sentence(command(server, "--storage", str(tmp_path), "--storage", str(tmp_path)))
     assert "--storage" in said
@@ -86,7 +114,7 @@ def test_a_source_without_eligible_playlists(server: dict[str, str], tmp_path: P
 
 def test_a_missing_source_and_a_storage_that_is_a_file(server: dict[str, str], tmp_path: Path) -> None:
     said = sentence(command(server, "--storage", str(tmp_path), "--source", str(tmp_path / "nowhere")))
-    assert "nowhere' is not a folder" in said
+    assert "nowhere' is not a folder (seen from " in said
     (tmp_path / "file").write_text("")
     assert "is a file: give a folder" in sentence(command(server, "--storage", str(tmp_path / "file")))
     assert "unknown scheme" in sentence(command(server, "--storage", str(tmp_path), "--source", "mysql://x"))

@@ -200,6 +200,11 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
         open_warehouse(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="unknown scheme"):
         open_warehouse("postgres://x")
+    (tmp_path / "two" / "playlists").mkdir(parents=True)
+    for place in ("playlists.parquet", "playlists/0.parquet", "tracks_headers.parquet"):
+        pq.write_table(good if "playlists" in place else headers, tmp_path / "two" / place)
+    with pytest.raises(InputError, match=r"has playlists.parquet and a folder playlists of parts"):
+        open_warehouse(str(tmp_path / "two"))
 
 
 def test_a_broken_page_is_one_sentence(tmp_path: Path) -> None:
@@ -208,5 +213,5 @@ def test_a_broken_page_is_one_sentence(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8:4000] = b"\xff" * 3992
     path.write_bytes(content)
-    with pytest.raises(InputError, match="a source table cannot be read"):
+    with pytest.raises(InputError, match="a table of source .* cannot be read"):
         memberships(source)
