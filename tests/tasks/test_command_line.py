@@ -87,7 +87,7 @@ def test_no_feature_block_at_all(server: dict[str, str]) -> None:
 
 
 def test_a_full_standard_output_does_not_undo_the_run(server: dict[str, str], storage: Path) -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "flows.train_playlists", "--storage", str(storage), *small_options()],
             cwd=ROOT,

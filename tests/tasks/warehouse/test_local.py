@@ -213,5 +213,5 @@ def test_a_broken_page_is_one_sentence(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8:4000] = b"\xff" * 3992
     path.write_bytes(content)
-    with pytest.raises(InputError, match="a table of source .* cannot be read"):
+    with pytest.raises(InputError, match=r"a table of source .* cannot be read"):
         memberships(source)
