@@ -122,7 +122,8 @@ def computed(manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def data_files(storage: Path) -> set[str]:
-    return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*")}
+    """What stands under a final name; SIGKILL may leave a temporary file beside it, which nobody reads."""
+    return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*") if path.suffix != ".part"}
 
 
 def manifest_of(storage: Path) -> dict[str, Any]:
