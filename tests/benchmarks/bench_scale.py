@@ -97,7 +97,7 @@ def threads(data: Data) -> list[Row]:
             for n_threads in (1, 2):
                 with ThreadPoolExecutor(n_threads) as pool:
                     run = partial(fit_batches, pool, shared, batches, options)
-                    seconds.append(best_of(4, run)[0])
+                    seconds.append(best_of(3, run)[0])
             rows.append({"case": name, "batch": size, "1 thread": seconds[0], "2 threads": seconds[1]})
             rows[-1] |= {"speedup": seconds[0] / seconds[1], "of BLAS alone": blas_speedup()}
     return rows
@@ -133,7 +133,7 @@ def scale_full(data: Data, largest: int) -> list[Row]:
         drawn = [np.sort(rng.choice(tracks, -(-4 * len(tracks) // 5), replace=False)) for tracks in bundled]
         size = max(64, -(-p // 1000))
         row, n_trained = cost(p, partial(fit_in_batches, fit, drawn, size))
-        rows.append({"playlists": p, "batch": size} | row | {"converged": n_trained / p})
+        rows.append({"playlists": p, "batch": size} | row | {"trained": n_trained / p})
     return rows
 
 
