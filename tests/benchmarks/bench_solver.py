@@ -104,7 +104,7 @@ def exact(data: Data, kind: str, n_subset: int) -> list[Row]:
         for name, matrix in (("", X64), (", float32", X)):
             seconds, models = best_of(repeats, partial(two_processes, pool, matrix, own, np.arange(p)))
             add(f"newton-cholesky, tol 1e-6, 2 processes{name}", seconds, models[chosen])
-        seconds, models = best_of(repeats, partial(one_vs_rest, X64, own, np.arange(p)))
+    seconds, models = best_of(repeats, partial(one_vs_rest, X64, own, np.arange(p)))
     add("OneVsRestClassifier(n_jobs=2)", seconds, models[chosen])
     for row in rows:
         row["ratio"] = row["s"] / rows[0]["s"]
