@@ -3,8 +3,9 @@
     python -m tests.benchmarks.bench_ranking
 
 Synthetic float32 matrix of 116 columns. BLAS has one thread on both sides; ways are timed in turns, the best counts.
-The products' operands have the product's type already: what `score_in_tiles` needs to convert and to bound its memory
-is in the ratio. 2 million tracks take about 5 GB, most of it for the float64 product.
+The products' operands have the product's type already, and the result's memory is there: what `score_in_tiles` needs to
+convert, to allocate and to bound its memory is in the ratio. (First touches of fresh memory can take as long as the
+product where a virtual machine gives freed memory back.) 2 million tracks take about 5 GB.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def scoring(n: int, p: int) -> list[Row]:
     ways = {}
     for name, dtype in TYPES.items():
         scores = partial(score_in_tiles, X, coef, intercept, dtype=dtype)
-        ways[f"matrix product, {name}"] = partial(np.matmul, coef.astype(dtype), X.astype(dtype, copy=False).T)
+        operands = coef.astype(dtype), X.astype(dtype, copy=False).T
+        ways[f"matrix product, {name}"] = partial(np.matmul, *operands, out=np.empty((p, n), dtype))
         ways[f"score_in_tiles, {name}"] = lambda scores=scores: exhaust(scores())
         ways[f"score_in_tiles and top_k, {name}"] = lambda scores=scores: rank(scores(), ties)
     seconds = best_of_each(REPEATS, ways)
