@@ -51,8 +51,8 @@ def execute_run(
             fault = _fault(run, storage)
         except (InputError, RunFailedError) as error:
             fault = str(error)
-        except Exception:
-            _close(run, store, "the run ended unexpectedly: see the log", about)
+        except Exception as error:
+            _close(run, store, f"the run ended unexpectedly: {type(error).__name__}: {error}", about)
             raise
         manifest = _close(run, store, fault, about)
     if manifest.message:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,5 +65,6 @@ class RunProgress:
             yield from bar.track(items, total=total, description=label)
 
     def _update(self, percent: float) -> None:
-        update_progress_artifact(artifact_id=self._artifact_id, progress=percent)
+        with contextlib.suppress(httpx.HTTPError):  # a bar that stands still must not end a run
+            update_progress_artifact(artifact_id=self._artifact_id, progress=percent)
         self._updated = time.monotonic()

@@ -61,7 +61,7 @@ class Run:
         futures = self._runner.map(task, mapped | static) if ready else []
         named = {_name(task, inputs | {"number": i}): future for i, future in zip(ready, futures, strict=True)}
         results = dict(zip(ready, self._settle(_stage(task, inputs), named), strict=True))
-        self.results[_stage(task, inputs)] = list(results.values())
+        self.results.setdefault(_stage(task, inputs), []).extend(results.values())  # a stage may come once per C
         return [results.get(i) for i in range(length)]
 
     def _settle(self, stage: str, futures: dict[str, PrefectFuture[Any]]) -> list[Any]:

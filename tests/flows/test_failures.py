@@ -15,13 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from prefect.filesystems import WritableFileSystem
 
+from flows.train_playlists import train_playlists
 from tasks import lifecycle, train
 from tasks.ml import models
 from tasks.ml.logistic import Fits, fit_playlists
 from tasks.ml.models import BatchModels, fit_batch
 from tasks.parameters import TrainingParameters
 from tasks.records import RecordStore
-from tests.conftest import RunFlow, computed, data_files
+from tests.conftest import SMALL, RunFlow, computed, data_files
 
 Fit = Callable[..., BatchModels]
 
@@ -161,3 +162,19 @@ def test_a_report_that_cannot_be_written_is_one_sentence(
     monkeypatch.undo()
     assert computed(run_flow(storage)) == {}
     assert json.loads(max(storage.glob("runs/*/manifest.json")).read_text())["status"] == "completed"
+
+
+def test_an_unexpected_error_leaves_a_manifest_that_names_it(
+    reference: Path, storage: Path, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*arguments: Any) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(lifecycle, "require_records", bug)
+    before = set(storage.glob("runs/*/manifest.json"))
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        train_playlists(storage=str(storage), **SMALL)
+    (path,) = set(storage.glob("runs/*/manifest.json")) - before
+    manifest = json.loads(path.read_text())
+    assert manifest["status"] == "failed"
+    assert manifest["message"] == "the run ended unexpectedly: ZeroDivisionError: planted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,20 @@ def test_a_parameter_recomputes_what_depends_on_it(
     manifest = run_flow(storage, **changed)
     assert manifest["status"] == "completed", manifest["message"]
     assert set(computed(manifest)) == stages
+
+
+def test_of_several_c_the_inner_fold_chooses_one(storage: Path, run_flow: RunFlow) -> None:
+    """The inner fold is trained and judged once per C, the outer fold with the chosen one alone."""
+    manifest = run_flow(storage, training=TrainingParameters(batch_size=8, regularization=(1e-4, 0.3)))
+    assert manifest["status"] == "completed", manifest["message"]
+    quality = manifest["regularization"]["quality"]
+    assert quality.keys() == {"0.0001", "0.3"}
+    assert manifest["regularization"]["chosen"] == float(max(quality, key=quality.__getitem__))
+    assert quality["0.0001"] != quality["0.3"]
+    assert manifest["tasks"]["train_batch_inner"]["computed"] == 3  # those of C = 0.3 are there
+    assert len(manifest["files"]["train_batch_inner"]) == 6
+    metadata = pq.read_schema(storage / manifest["files"]["train_batch_outer"][0]["path"]).metadata
+    assert json.loads(metadata[b"model"])["regularization"] == manifest["regularization"]["chosen"]
 
 
 def test_fresh_computes_everything_and_the_same(storage: Path, run_flow: RunFlow) -> None:
