@@ -23,10 +23,11 @@ from prefect.states import Completed
 from prefect.tasks import Task
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.files import DamagedFileError
 from tasks.fingerprint import code_fingerprint, library_versions
 from tasks.records import RecordStore, ReferenceSerializer
 from tasks.references import Reference
-from tasks.storage import DamagedFileError, Storage
+from tasks.storage import Storage
 
 LASTING = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 LASTING_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -140,8 +141,8 @@ class Miss:
 
     def _last_parts(self) -> dict[str, str] | None:
         try:
-            return TypeAdapter(dict[str, str]).validate_json(self._storage.read_bytes(self._path))
-        except (FileNotFoundError, ValidationError):
+            return TypeAdapter(dict[str, str]).validate_json(self._storage.files.read(self._path))
+        except (OSError, ValidationError):
             return None
 
     def _record_fault(self) -> str:
@@ -150,7 +151,7 @@ class Miss:
             RecordStore(storage_uri=self._storage.uri).read_path(self._key)
         except FileNotFoundError:
             return "record missing"
-        except ValidationError:
+        except (ValidationError, OSError):
             return "record unreadable or foreign"
         except DamagedFileError as error:
             return str(error)
@@ -158,4 +159,4 @@ class Miss:
 
     def remember(self) -> None:
         """Keep the parts for the next comparison."""
-        self._storage.write_bytes(self._path, json.dumps(self._parts, sort_keys=True).encode())
+        self._storage.files.write(self._path, json.dumps(self._parts, sort_keys=True).encode())

@@ -38,7 +38,7 @@ def execute_run(
     try:
         freeze_code()
         store = Storage(storage)
-        store.probe()
+        store.files.probe()
     except InputError as error:
         return Failed(message=str(error))
     use_storage(storage)
@@ -77,7 +77,7 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
     """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
     manifest = _describe(run, fault, about)
     try:
-        store.write_bytes(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
+        store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
     except OSError as error:
         manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
     manifest = _write(manifest, store)
@@ -119,7 +119,7 @@ def _write(manifest: Manifest, store: Storage) -> Manifest:
     """Write the manifest; if that fails, return one that says so."""
     manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:
-        store.write_bytes(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
+        store.files.write(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
     except OSError as error:
         return manifest.failed(f"the manifest cannot be written ({error.strerror or error}): free some space.")
     return manifest

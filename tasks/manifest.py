@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
-from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, files_in
+from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
 
 
 class TaskCounts(BaseModel):
@@ -91,6 +91,7 @@ class Manifest(BaseModel):
     regularization: Regularization | None = None
     explanation: Explanation | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
+    served: Served | None = None
 
     def recipe(self) -> str:
         """The features in a few words: "notebook", or the blocks, such as "spline audio, embeddings, affinity"."""
@@ -125,6 +126,11 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
             dropped_features=features.dropped,
             tracks_by_n_playlists=prepared.histogram,
         )
+        models = results.get("train_batch_outer", [])
+        if len(models) == len(prepared.batches) and None not in models:
+            described["served"] = Served(
+                tracks=results["extract_tracks"], preparation=prepared, fold="outer", features=features, models=models
+            )
     if summary := results.get("summarize"):
         described |= {"models": summary.models_by_status, "metrics": summary.metrics}
     return described

@@ -17,8 +17,9 @@ from prefect.serializers import Serializer
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tasks.errors import InputError
+from tasks.files import DamagedFileError
 from tasks.references import Reference, Result, files_in
-from tasks.storage import DamagedFileError, Storage
+from tasks.storage import Storage
 
 RESULT: TypeAdapter[Any] = TypeAdapter(Result)
 CHECKPOINT_NAME = re.compile(r"[a-z-]+-[0-9a-f]{40}")  # the task and its key, as tasks/checkpoints.py makes it
@@ -91,7 +92,7 @@ class RecordStore(WritableFileSystem):
     def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]  # Prefect passes _sync=True
         """A record's bytes; raises FileNotFoundError, ValidationError or DamagedFileError, all of which are a miss."""
         storage = Storage(self.storage_uri)
-        content = storage.read_bytes(f"records/{path}")
+        content = storage.files.read(f"records/{path}")
         record = _Record.model_validate_json(content)
         if record.metadata.storage_key != path:
             raise DamagedFileError(f"record {path} was written under the name {record.metadata.storage_key}")
@@ -102,7 +103,7 @@ class RecordStore(WritableFileSystem):
     def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
         """Write a record, whole or not at all. What is not named as a checkpoint (a failure) is not kept."""
         if CHECKPOINT_NAME.fullmatch(path):
-            Storage(self.storage_uri).write_bytes(f"records/{path}", content)
+            Storage(self.storage_uri).files.write(f"records/{path}", content)
 
 
 def use_storage(uri: str) -> None:
@@ -112,7 +113,8 @@ def use_storage(uri: str) -> None:
 
 def require_records(storage: str, keys: list[str]) -> None:
     """Raise InputError unless every key has a record: Prefect says Completed even if writing it failed."""
-    missing = [key for key in keys if not Storage(storage).resolve(f"records/{key}").is_file()]
+    files = Storage(storage).files
+    missing = [key for key in keys if not files.exists(f"records/{key}")]
     if missing:
         raise InputError(
             f"{len(missing)} finished task run(s) left no record in {storage!r} (the first is {missing[0]}): "

@@ -86,6 +86,21 @@ class FeatureMatrix(Reference):
     dropped: dict[str, str]
 
 
+class Served(Reference):
+    """Everything that recommendations are computed from: models, and the sample as their fold saw it.
+
+    fold: what the models were trained on ("outer": without the held-out memberships). models: one file per batch of the
+    preparation, in its order.
+    """
+
+    kind: Literal["served"] = "served"
+    tracks: FileRef
+    preparation: Preparation
+    fold: Literal["outer"]
+    features: FeatureMatrix
+    models: list[FileRef]
+
+
 class Validation(Reference):
     """How one batch does on the inner fold, per recommender: own thresholds by playlist, and a histogram of scores.
 
@@ -170,6 +185,7 @@ Result = Annotated[
     | FeatureMatrix
     | Validation
     | Regularization
+    | Served
     | Evaluation
     | Summary
     | Explanation,

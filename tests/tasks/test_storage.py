@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
-from tasks.storage import DamagedFileError, Storage, rechunk
+from tasks.files import ConflictError, DamagedFileError
+from tasks.storage import Storage, rechunk
 
 TABLE = pa.table({"a": list(range(1000)), "b": [f"text {i}" for i in range(1000)]})
 
@@ -76,6 +77,42 @@ def test_a_page_that_rots_after_the_check_raises_on_reading(tmp_path: Path) -> N
         store.read_table(file)
 
 
+def test_a_folder_in_the_place_of_a_file_is_damage_and_heals(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path))
+    file = store.write_table("models", TABLE)
+    (tmp_path / file.path).unlink()
+    (tmp_path / file.path / "below").mkdir(parents=True)
+    with pytest.raises(DamagedFileError, match="is a folder"):
+        store.verify(file)
+    store.write_table("models", TABLE)
+    store.verify(file)
+
+
+def test_replacing_needs_the_version_that_was_read(tmp_path: Path) -> None:
+    files = Storage(str(tmp_path / "new")).files
+    assert files.read_version("champion.json") == (None, "")
+    files.replace("champion.json", b"first", "")
+    _, version = files.read_version("champion.json")
+    with pytest.raises(ConflictError):
+        files.replace("champion.json", b"late", "")
+    files.replace("champion.json", b"second", version)
+    with pytest.raises(ConflictError):
+        files.replace("champion.json", b"late", version)
+    assert files.read("champion.json") == b"second"
+
+
+def test_a_listing_shows_every_file_below_a_folder(tmp_path: Path) -> None:
+    files = Storage(str(tmp_path)).files
+    files.write("runs/a/manifest.json", b"12")
+    files.write("runs/b.json", b"345")
+    assert {(file.path, file.size) for file in files.list("runs")} == {("runs/a/manifest.json", 2), ("runs/b.json", 3)}
+    assert list(files.list("data")) == []
+    files.delete("runs/b.json")
+    files.delete("runs/b.json")
+    assert not files.exists("runs/b.json")
+    assert files.exists("runs/a/manifest.json")
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     def tables() -> Iterator[pa.Table]:
         yield TABLE
@@ -88,40 +125,40 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_error_while_publishing_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Storage(str(tmp_path))
-    store.write_bytes("runs/a", b"old")
+    store.files.write("runs/a", b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write_bytes("runs/a", b"new")
-    assert store.read_bytes("runs/a") == b"old"
+        store.files.write("runs/a", b"new")
+    assert store.files.read("runs/a") == b"old"
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "data/../../outside"])
 def test_a_path_does_not_leave_the_storage(path: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a path inside"):
-        Storage(str(tmp_path)).write_bytes(path, b"")
+        Storage(str(tmp_path)).files.write(path, b"")
 
 
 def test_probing_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file: give a folder"):
-        Storage(str(tmp_path / "file")).probe()
+        Storage(str(tmp_path / "file")).files.probe()
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
-        Storage(str(tmp_path / "file" / "below")).probe()
+        Storage(str(tmp_path / "file" / "below")).files.probe()
     with pytest.raises(InputError, match="cannot be written"):
-        Storage("/proc/nobody/can/write/here").probe()
+        Storage("/proc/nobody/can/write/here").files.probe()
     with pytest.raises(InputError, match="unknown scheme"):
         Storage("s3://bucket")
-    Storage(str(tmp_path / "new")).probe()
+    Storage(str(tmp_path / "new")).files.probe()
     assert [path for path in (tmp_path / "new").rglob("*") if path.is_file()] == []
     (tmp_path / "half" / "runs").parent.mkdir()
     (tmp_path / "half" / "runs").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        Storage(str(tmp_path / "half")).probe()
+        Storage(str(tmp_path / "half")).files.probe()
     with pytest.raises(InputError, match="storage is empty"):
         Storage("")
 
