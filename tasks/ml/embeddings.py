@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.utils.extmath import randomized_svd
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -115,6 +114,8 @@ def _decompose(rows: csr_array, n_dimensions: int) -> NDArray[np.float64]:
     """
     if not rows.nnz:
         return np.zeros((rows.shape[1], 0))
+    from sklearn.utils.extmath import randomized_svd  # a quarter of a command's start, and reused runs never need it
+
     _, s, vt = randomized_svd(
         rows,
         min(n_dimensions, *rows.shape),
