@@ -2,17 +2,18 @@
 
     python -m tests.benchmarks.bench_solver [--kinds minmax,standard,spline,full] [--subset 40]
 
-BLAS has one thread on both sides; times are the best of several. References are timed on every k-th playlist, about
-`--subset` of them, and scaled to all (0: all are timed); those in two processes are always timed on all, because the
-dispatch of a matrix must not be scaled up. `error` is the largest difference of a coefficient or an intercept, `score
-error` the largest relative difference of a playlist's scores (Euclidean norm over the tracks), both on the subset and
-to newton-cholesky at tol 1e-10.
+BLAS has one thread on both sides, and what uses both processors says so; times are the best of several. References are
+timed on every k-th playlist, about `--subset` of them, and scaled to all (0: all are timed); those in two processes are
+always timed on all, because the dispatch of a matrix must not be scaled up. `error` is the largest difference of a
+coefficient or an intercept, `score error` the largest relative difference of a playlist's scores (Euclidean norm over
+the tracks), both on the subset and to newton-cholesky at tol 1e-10.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from tasks.ml.logistic import SharedRows, fit_playlists
 from tasks.ml.rows import OwnRows
 from tests.benchmarks.measure import Results, Row, best_of
-from tests.benchmarks.sample import Data, audio, full_recipe, load
+from tests.benchmarks.sample import Data, audio, full_recipe, load, part
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 500}
 LOOPS: dict[str, dict[str, Any]] = {
@@ -49,12 +50,20 @@ def loop(X: np.ndarray, own: OwnRows, chosen: np.ndarray, options: dict[str, Any
     return np.array(models)
 
 
-def two_processes(pool: Parallel, X: np.ndarray, own: OwnRows, chosen: np.ndarray) -> np.ndarray:
-    options = LOOPS["newton-cholesky, tol 1e-6"]
+def two_processes(
+    pool: Parallel, X: np.ndarray, own: OwnRows, chosen: np.ndarray, options: dict[str, Any]
+) -> np.ndarray:
     halves = pool(delayed(loop)(X, own, chosen[i::2], options) for i in range(2))
     models = np.empty((len(chosen), X.shape[1] + 1))
     models[0::2], models[1::2] = halves
     return models
+
+
+def two_threads(pool: ThreadPoolExecutor, shared: SharedRows, own: OwnRows) -> np.ndarray:
+    """As the pipeline runs on two processors: half of the playlists in each thread."""
+    p = len(own.indptr) - 1
+    fits = pool.map(partial(fit_playlists, shared), [part(own, 0, p // 2), part(own, p // 2, p)])
+    return np.vstack([np.column_stack([half.coef, half.intercept]) for half in fits])
 
 
 def one_vs_rest(X: np.ndarray, own: OwnRows, chosen: np.ndarray) -> np.ndarray:
@@ -89,6 +98,9 @@ def exact(data: Data, kind: str, n_subset: int) -> list[Row]:
         return np.column_stack([fits.coef, fits.intercept])[chosen]
 
     add("fit_playlists", *best_of(5, fit))
+    with ThreadPoolExecutor(2) as threads:
+        shared = SharedRows(X, np.ones(len(X)))
+        add("fit_playlists, 2 threads", *best_of(5, lambda: two_threads(threads, shared, own)[chosen]))
     add("fit_playlists, tol 1e-4", *best_of(3, lambda: fit(tol=1e-4)))
     if X.shape[1] <= 20:
         add("fit_playlists, polish", *best_of(2, lambda: fit(polish=True)))
@@ -100,10 +112,15 @@ def exact(data: Data, kind: str, n_subset: int) -> list[Row]:
     seconds, models = best_of(repeats, partial(loop, X, own, chosen, LOOPS["newton-cholesky, tol 1e-6"]))
     add("newton-cholesky, tol 1e-6, float32", seconds * scale, models)
     with Parallel(2) as pool:  # on all playlists: the dispatch of a matrix must not be scaled up
-        two_processes(pool, X64, own, chosen[:2])
-        for name, matrix in (("", X64), (", float32", X)):
-            seconds, models = best_of(repeats, partial(two_processes, pool, matrix, own, np.arange(p)))
-            add(f"newton-cholesky, tol 1e-6, 2 processes{name}", seconds, models[chosen])
+        two_processes(pool, X64, own, chosen[:2], {})
+        for name, matrix, options in (
+            ("tol 1e-6, 2 processes", X64, LOOPS["newton-cholesky, tol 1e-6"]),
+            ("tol 1e-6, 2 processes, float32", X, LOOPS["newton-cholesky, tol 1e-6"]),
+            ("tol 1e-8, 2 processes", X64, TIGHT | {"tol": 1e-8}),
+            ("tol 1e-10, 2 processes", X64, TIGHT),
+        ):
+            seconds, models = best_of(repeats, partial(two_processes, pool, matrix, own, np.arange(p), options))
+            add(f"newton-cholesky, {name}", seconds, models[chosen])
     seconds, models = best_of(repeats, partial(one_vs_rest, X64, own, np.arange(p)))
     add("OneVsRestClassifier(n_jobs=2)", seconds, models[chosen])
     for row in rows:
