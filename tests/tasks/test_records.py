@@ -163,5 +163,5 @@ def test_references_survive_the_round_trip() -> None:
 
 
 def test_a_finished_task_without_a_record_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the first is train-batch-0"):
+    with pytest.raises(InputError, match="the first is records/train-batch-0"):
         require_records(str(tmp_path), ["train-batch-0"])
