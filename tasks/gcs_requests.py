@@ -46,7 +46,8 @@ def connect() -> GCSFileSystem:
 
     Credentials are Google's Application Default Credentials, and none against an emulator.
     """
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
+    for name in ("gcsfs", "google.auth"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise, gcsfs with a traceback
     return GCSFileSystem(
         token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else "google_default",
         use_listings_cache=False,
