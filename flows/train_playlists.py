@@ -53,7 +53,7 @@ def train_playlists(
 
     Args:
         source: Where the playlists are: a folder with the Parquet tables playlists and tracks_headers.
-        storage: Where data, checkpoints and reports are kept: a folder.
+        storage: Where data, checkpoints and reports are kept: a folder, or gs://bucket/prefix.
         sample: Which playlists are drawn from the source.
         features: What the models see of a track.
         training: How models are fitted.

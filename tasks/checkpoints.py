@@ -24,13 +24,20 @@ from prefect.tasks import Task
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import NO_ROOM
-from tasks.files import DamagedFileError
+from tasks.files import DamagedFileError, UnavailableError
 from tasks.fingerprint import code_fingerprint, library_versions
 from tasks.records import RecordStore, ReferenceSerializer
 from tasks.references import Reference
 from tasks.storage import Storage
 
-LASTING = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    UnavailableError,
+)
 LASTING_NUMBERS = (*NO_ROOM, errno.EROFS)
 # Where things are and what they are called changes no result.
 UNKEYED = frozenset({"storage", "source", "number"})
@@ -79,7 +86,8 @@ class ContentPolicy(CachePolicy):
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether a failed task is worth another try: a passing fault of disk or network is.
 
-    Bad input, a bug, a missing file, a missing permission and a full disk do not pass by waiting.
+    Bad input, a bug, a missing file, a missing permission and a full disk do not pass by waiting, and a bucket has been
+    waited for already.
     """
     error = state.result(raise_on_failure=False)
     return isinstance(error, OSError) and not isinstance(error, LASTING) and error.errno not in LASTING_NUMBERS
@@ -143,6 +151,8 @@ class Miss:
     def _last_parts(self) -> dict[str, str] | None:
         try:
             return TypeAdapter(dict[str, str]).validate_json(self._storage.files.read(self._path))
+        except UnavailableError:
+            raise  # what is computed now could not be kept
         except (OSError, ValidationError):
             return None
 

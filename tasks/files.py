@@ -17,6 +17,10 @@ class DamagedFileError(Exception):
     """A referenced file is missing, or its bytes are not what the reference says."""
 
 
+class UnavailableError(OSError):
+    """The place gives no answer or no access, after its own retries: what is left of the run cannot be done now."""
+
+
 class ConflictError(Exception):
     """A small file was replaced by somebody else since it was read."""
 
@@ -32,7 +36,8 @@ class StoredFile(NamedTuple):
 class Files(Protocol):
     """Files below a root, named by paths relative to it with forward slashes; whole under their name or not there.
 
-    A path that leaves the root is a ValueError. A passing fault is an OSError, after the place's own retries.
+    A path that leaves the root is a ValueError. A fault of the place is an OSError: an UnavailableError if it has been
+    tried again already, or cannot pass.
     """
 
     def probe(self) -> None:

@@ -17,6 +17,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.artifacts import create_artifacts
 from tasks.errors import InputError
+from tasks.files import UnavailableError
 from tasks.fingerprint import freeze_code
 from tasks.history import wait_for_history
 from tasks.manifest import Manifest, describe_results
@@ -49,7 +50,7 @@ def execute_run(
         try:
             stages(run)
             fault = _fault(run, storage)
-        except (InputError, RunFailedError) as error:
+        except (InputError, RunFailedError, UnavailableError) as error:
             fault = str(error)
         except Exception as error:
             _close(run, store, f"the run ended unexpectedly: {type(error).__name__}: {error}", about)
@@ -76,10 +77,11 @@ def _fault(run: Run, storage: str) -> str:
 def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
     """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
     manifest = _describe(run, fault, about)
+    report = f"{manifest.folder}/report.html"
     try:
-        store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
+        store.files.write(report, render_report(manifest, store).encode())
     except OSError as error:
-        manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
+        report, manifest = "", _unwritten(manifest, "report", error)
     manifest = _write(manifest, store)
     try:
         create_artifacts(manifest, store)
@@ -90,10 +92,13 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
         run.progress.say(
             f"Prefect's server does not answer ({type(error).__name__}): this run lacks its artifacts there."
         )
+    except OSError as error:
+        run.progress.say(f"this run lacks its artifacts in Prefect, which are made of its files: {error}")
     if rows := comparison(manifest):
         heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
         run.progress.show_table(heading, list(COLUMNS), rows)
-    run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
+    if report:
+        run.progress.say(f"report: {store.uri.rstrip('/')}/{report}")
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")
     return manifest
@@ -121,8 +126,15 @@ def _write(manifest: Manifest, store: Storage) -> Manifest:
     try:
         store.files.write(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())
     except OSError as error:
-        return manifest.failed(f"the manifest cannot be written ({error.strerror or error}): free some space.")
+        return _unwritten(manifest, "manifest", error)
     return manifest
+
+
+def _unwritten(manifest: Manifest, what: str, error: OSError) -> Manifest:
+    """The same run, failed because this cannot be written; a storage that does not answer is named once."""
+    if not isinstance(error, UnavailableError):
+        return manifest.failed(f"the {what} cannot be written ({error.strerror or error}): free some space.")
+    return manifest if str(error) in manifest.message else manifest.failed(f"the {what} cannot be written: {error}")
 
 
 def _seconds_since(moment: datetime) -> float:

@@ -28,7 +28,7 @@ class LocalFiles:
 
     def __init__(self, folder: str) -> None:
         if not folder:
-            raise InputError("storage is empty: give a local folder.")
+            raise InputError("storage is empty: give a local folder or gs://bucket/prefix.")
         self._name = folder
         self._root = Path(folder).expanduser().absolute()
 

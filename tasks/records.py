@@ -96,8 +96,7 @@ class RecordStore(WritableFileSystem):
         record = _Record.model_validate_json(content)
         if record.metadata.storage_key != path:
             raise DamagedFileError(f"record {path} was written under the name {record.metadata.storage_key}")
-        for file in files_in(ReferenceSerializer().loads(record.result.encode())):
-            storage.verify(file)
+        storage.verify(*files_in(ReferenceSerializer().loads(record.result.encode())))
         return content
 
     def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
@@ -113,8 +112,7 @@ def use_storage(uri: str) -> None:
 
 def require_records(storage: str, keys: list[str]) -> None:
     """Raise InputError unless every key has a record: Prefect says Completed even if writing it failed."""
-    files = Storage(storage).files
-    missing = [key for key in keys if not files.exists(f"records/{key}")]
+    missing = Storage(storage).missing([f"records/{key}" for key in keys])
     if missing:
         raise InputError(
             f"{len(missing)} finished task run(s) left no record in {storage!r} (the first is {missing[0]}): "

@@ -90,8 +90,9 @@ class Run:
             counts.failures.clear()
 
     def checkpoint_keys(self) -> list[str]:
-        """The record names of all finished task runs that should have one."""
-        records: list[Any] = [future.state.data for future in self.futures if future.state.is_completed()]
+        """The record names of all task runs that were computed and should have one; what is reused has one."""
+        states = [future.state for future in self.futures]
+        records: list[Any] = [state.data for state in states if state.is_completed() and state.name != "Cached"]
         return [record.metadata.storage_key for record in records if record.metadata.serializer.type == "reference"]
 
 

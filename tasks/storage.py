@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import google_crc32c
 import pyarrow as pa
@@ -18,6 +20,9 @@ from tasks.files import Files
 from tasks.local_files import LocalFiles
 from tasks.references import FileRef
 
+S = TypeVar("S")
+T = TypeVar("T")
+QUESTIONS_AT_ONCE = 16
 WRITE_OPTIONS = {
     "compression": "zstd",
     "compression_level": 3,
@@ -37,9 +42,13 @@ class Storage:
         self.uri = uri
         self.files = open_files(uri)
 
-    def verify(self, file: FileRef) -> None:
-        """Raise DamagedFileError unless the file is there with the content of its reference."""
-        self.files.verify(file)
+    def verify(self, *files: FileRef) -> None:
+        """Raise DamagedFileError unless every file is there with the content of its reference."""
+        list(_at_once(self.files.verify, files))
+
+    def missing(self, paths: list[str]) -> list[str]:
+        """The paths under which there is no file."""
+        return [path for path, exists in zip(paths, _at_once(self.files.exists, paths), strict=True) if not exists]
 
     @contextmanager
     def open_parquet(self, file: FileRef) -> Iterator[pq.ParquetFile]:
@@ -80,13 +89,25 @@ class Storage:
 
 
 def open_files(uri: str) -> Files:
-    """The place that a storage names: a local folder.
+    """The place that a storage names: a local folder, or gs://bucket/prefix.
 
-    Raises InputError if the scheme is unknown.
+    Raises InputError if the scheme is unknown or the bucket cannot be one.
     """
+    if uri.startswith("gs://"):
+        from tasks.gcs_files import GcsFiles  # half a second, which runs on a local folder need not wait for
+
+        return GcsFiles(uri)
     if "://" in uri:
-        raise InputError(f"storage {uri!r} has an unknown scheme: give a local folder.")
+        raise InputError(f"storage {uri!r} has an unknown scheme: give a local folder or gs://bucket/prefix.")
     return LocalFiles(uri)
+
+
+def _at_once(question: Callable[[S], T], subjects: Sequence[S]) -> Iterator[T]:
+    """The answers in order. A bucket takes a while for each, and there may be thousands."""
+    if len(subjects) < 2:
+        return map(question, subjects)
+    with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
+        return pool.map(question, subjects)
 
 
 def rechunk(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

@@ -18,7 +18,7 @@ START_SECONDS = 120
 RUN_SECONDS = 240
 
 
-def start(storage: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+def start(storage: Path | str, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
     """Start the command; without PREFECT_API_URL in the environment it brings its own server."""
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return subprocess.Popen(
@@ -32,12 +32,17 @@ def start(storage: Path, environment: dict[str, str], *options: str) -> subproce
     )
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for a good end and return the manifest that the last line names."""
+def last_line(process: subprocess.Popen[str]) -> str:
+    """Wait for a good end and return where the manifest is."""
     output, errors = process.communicate(timeout=RUN_SECONDS)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors, errors
-    manifest: dict[str, Any] = json.loads(Path(output.splitlines()[-1]).read_text())
+    return output.splitlines()[-1]
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for a good end and return the manifest that the last line names."""
+    manifest: dict[str, Any] = json.loads(Path(last_line(process)).read_text())
     assert manifest["status"] == "completed"
     return manifest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -18,6 +19,7 @@ from tasks.errors import InputError
 from tasks.files import DamagedFileError
 from tasks.records import RecordStore, ReferenceSerializer, require_records, use_storage
 from tasks.references import Census, FileRef
+from tests.emulators import Bucket
 
 CENSUS = Census(n_playlists=1, n_memberships=2, n_tracks=3, n_tracks_with_features=4)
 
@@ -49,6 +51,22 @@ def test_a_record_is_reused_and_says_why_not(server: object, tmp_path: Path) -> 
     assert run(tmp_path) == ("Completed", "new", CENSUS)
     assert run(tmp_path)[0] == "Cached"
     assert run(tmp_path, factor=2)[:2] == ("Completed", "input factor changed")
+
+
+def test_records_in_a_bucket_are_read_and_written_from_event_loops_too(server: object, bucket: Bucket) -> None:
+    """Prefect calls the storage of its results in the thread of whatever calls the task."""
+
+    @flow
+    async def outer(factor: int) -> tuple[str, Any]:
+        state = count_flow(bucket.uri, factor, return_state=True)
+        inner = await state.aresult(raise_on_failure=False)
+        return inner.name, await inner.aresult()
+
+    for expected in ("Completed", "Cached"):
+        assert asyncio.run(outer(5)) == (expected, CENSUS.model_copy(update={"n_playlists": 5}))
+    assert len(bucket.names("records/count-something-")) == 1
+    bucket.put(next(iter(bucket.names("records/count-something-"))), b"garbage")
+    assert asyncio.run(outer(5))[0] == "Completed"
 
 
 class Bomb:
@@ -163,5 +181,5 @@ def test_references_survive_the_round_trip() -> None:
 
 
 def test_a_finished_task_without_a_record_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the first is train-batch-0"):
+    with pytest.raises(InputError, match="the first is records/train-batch-0"):
         require_records(str(tmp_path), ["train-batch-0"])
