@@ -1,5 +1,9 @@
 """The exceptions that are meant to be read by the person who started a run."""
 
+from __future__ import annotations
+
+from pydantic import ValidationError
+
 
 class InputError(Exception):
     """An expected mistake: one sentence that says what is wrong, with the offending value, and what to do.
@@ -10,3 +14,10 @@ class InputError(Exception):
 
 class SourceChangedError(InputError):
     """The source is not what its snapshot says: what was read of it must not be kept under that snapshot."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where and what the first mistake in a file is, in a few words."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return f"{place}: {fault['msg']}" if place else fault["msg"]

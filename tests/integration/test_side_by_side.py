@@ -28,7 +28,7 @@ def test_a_run_without_a_server_keeps_its_whole_history(tmp_path: Path) -> None:
     environment = without_server(tmp_path / "prefect")
     manifest = finish(start(tmp_path / "storage", environment, *small_options(batch_size=1)))
     n_task_runs = sum(counts["computed"] for counts in manifest["tasks"].values())
-    assert n_task_runs == 4 * 24 + 10
+    assert n_task_runs == 5 * 24 + 13
     with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
         states = database.execute("SELECT state_type, count(*) FROM task_run GROUP BY 1").fetchall()
         flow_runs = database.execute("SELECT state_type FROM flow_run").fetchall()
