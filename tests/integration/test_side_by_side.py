@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.champion import read_champion
+from tasks.storage import Storage
 from tests.conftest import data_files, small_options
 from tests.integration.processes import finish, start
 from tests.integration.test_interruption import OPTIONS, without_server
@@ -18,8 +20,15 @@ def test_runs_at_once_complete_with_the_same_files(
     n_runs: int, server: dict[str, str], reference: Path, tmp_path: Path
 ) -> None:
     processes = [start(tmp_path, server, *OPTIONS) for _ in range(n_runs)]
-    for manifest in [finish(process) for process in processes]:
+    manifests = [finish(process) for process in processes]
+    for manifest in manifests:
         assert manifest["metrics"]["model"]["ndcg_at_500"]["n"] == 24
+    assert sorted(manifest["decision"]["verdict"] for manifest in manifests) == ["publish"] + ["unchanged"] * (
+        n_runs - 1
+    )
+    champion = read_champion(Storage(str(tmp_path)))
+    assert champion is not None and champion.history == []
+    assert {m["folder"] for m in manifests if m["decision"]["verdict"] == "publish"} == {champion.current.run}
     assert len(list(tmp_path.glob("runs/*/manifest.json"))) == n_runs
     assert data_files(tmp_path) == data_files(reference)
 
