@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.findings import Findings, joined_file, read_findings, verdict
-from tasks.manifest import Manifest
+from tasks.findings import Findings, read_findings, verdict
+from tasks.manifest import Manifest, joined_file
 from tasks.plots import draw_distribution, draw_reliability, picture
 from tasks.report import COLUMNS, as_data_uri, comparison, decimal
 from tasks.storage import Storage
@@ -31,6 +31,7 @@ def summarize_run(manifest: Manifest, findings: Findings) -> str:
     """The report's short form in Markdown, with two pictures."""
     lines = [f"# {manifest.status}", escape_markdown(manifest.message)]
     lines.append(verdict(findings) if manifest.metrics else "")
+    lines.append(escape_markdown(manifest.decision.sentence) if manifest.decision else "")
     if sample := manifest.sample:
         lines.append(
             f"{sample.found:,} playlists with {sample.memberships:,} memberships of {sample.tracks:,} tracks, "
@@ -69,7 +70,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _playlists(manifest: Manifest, findings: Findings, store: Storage) -> list[dict[str, Any]]:
-    models, metrics = joined_file(manifest, "all_models"), findings.metrics
+    models, metrics = joined_file(manifest.files, "all_models"), findings.metrics
     if models is None or metrics is None:
         return []
     status = store.read_table(models, columns=["playlist_id", "status", "reason"]).to_pandas()

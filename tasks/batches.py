@@ -14,10 +14,10 @@ from tasks.ml.folds import HELD_OUT, INNER
 from tasks.references import FileRef
 from tasks.storage import Storage
 
-Fold = Literal["inner", "outer"]
+Fold = Literal["inner", "outer", "all"]
 
-# Train is what lies below; the fold itself is what the models of that stage are judged on.
-JUDGED: dict[str, int] = {"inner": INNER, "outer": HELD_OUT}
+# Train is what lies below; the fold itself is what the models of that stage are judged on ("all": on nothing).
+JUDGED: dict[str, int] = {"inner": INNER, "outer": HELD_OUT, "all": HELD_OUT + 1}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """The exceptions that are meant to be read by the person who started a run."""
 
+from __future__ import annotations
+
 import errno
+
+from pydantic import ValidationError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # an OSError that passes when somebody makes room
 
@@ -14,3 +18,10 @@ class InputError(Exception):
 
 class SourceChangedError(InputError):
     """The source is not what its snapshot says: what was read of it must not be kept under that snapshot."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where and what the first mistake in a file is, in a few words."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return f"{place}: {fault['msg']}" if place else fault["msg"]

@@ -22,7 +22,7 @@ from tasks.warehouse.contract import FEATURES
 KINDS = ("artist", "album")
 
 
-@checkpointed(task_run_name="build {fold} features")
+@checkpointed(task_run_name="build features ({fold})")
 def build_features(
     *,
     storage: str,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.compute as pc
 
-from tasks.manifest import Manifest
+from tasks.manifest import Manifest, joined_file
 from tasks.ml.statuses import TRAINED
 from tasks.ml.summary import Comparison, compare_pairs, describe_metrics
 from tasks.recommenders import MODEL
@@ -75,18 +75,13 @@ def _list(names: list[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def joined_file(manifest: Manifest, stage: str) -> FileRef | None:
-    """The file of all models (`all_models`) or all metrics (`all_metrics`) of a run."""
-    found = _files(manifest, "summarize", stage)
-    return found[0] if found else None
-
-
 def _files(manifest: Manifest, stage: str, folder: str) -> list[FileRef]:
     return [file for file in manifest.files.get(stage, []) if file.path.startswith(f"data/{folder}/")]
 
 
 def _read_metrics(manifest: Manifest, store: Storage) -> pd.DataFrame | None:
-    files = _files(manifest, "summarize", "all_metrics") or _files(manifest, "evaluate_batch", "metrics")
+    joined = joined_file(manifest.files, "all_metrics")
+    files = [joined] if joined else _files(manifest, "evaluate_batch", "metrics")
     frames = [store.read_table(file).to_pandas() for file in files]
     return pd.concat(frames, ignore_index=True) if frames else None
 
@@ -104,7 +99,8 @@ def _compare(metrics: pd.DataFrame) -> dict[str, Comparison]:
 def _without_model(manifest: Manifest, store: Storage) -> list[tuple[str, str, int]]:
     """How many playlists have no model, by status and reason."""
     counts: Counter[tuple[str, str]] = Counter()
-    for file in _files(manifest, "summarize", "all_models") or _files(manifest, "train_batch_outer", "models"):
+    joined = joined_file(manifest.files, "all_models")
+    for file in [joined] if joined else _files(manifest, "train_batch_outer", "models"):
         with store.open_parquet(file) as parquet:
             for rows in parquet.iter_batches(columns=["status", "reason"], use_threads=False):
                 chosen = rows.filter(pc.not_equal(rows["status"], TRAINED))

@@ -21,6 +21,7 @@ from tasks.files import UnavailableError
 from tasks.fingerprint import freeze_code
 from tasks.history import wait_for_history
 from tasks.manifest import Manifest, describe_results
+from tasks.publish import publish_if_decided
 from tasks.records import require_records, use_storage
 from tasks.report import COLUMNS, comparison, render_report
 from tasks.runs import Run, RunFailedError
@@ -75,14 +76,9 @@ def _fault(run: Run, storage: str) -> str:
 
 
 def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
-    """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
-    manifest = _describe(run, fault, about)
-    report = f"{manifest.folder}/report.html"
-    try:
-        store.files.write(report, render_report(manifest, store).encode())
-    except OSError as error:
-        report, manifest = "", _unwritten(manifest, "report", error)
-    manifest = _write(manifest, store)
+    """Leave report and manifest, publish, then leave artifacts and a whole history on the server, and say where."""
+    manifest = _leave(_describe(run, fault, about), store)
+    manifest = publish_if_decided(manifest, store, lambda judged: _leave(judged, store))
     try:
         create_artifacts(manifest, store)
         run.progress.finish()
@@ -97,8 +93,10 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
     if rows := comparison(manifest):
         heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
         run.progress.show_table(heading, list(COLUMNS), rows)
-    if report:
-        run.progress.say(f"report: {store.uri.rstrip('/')}/{report}")
+    if manifest.decision:
+        run.progress.say(manifest.decision.sentence)
+    if "the report cannot be written" not in manifest.message:
+        run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")
     return manifest
@@ -106,9 +104,9 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
 
 def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
     run_id = str(runtime.flow_run.id)
-    return Manifest(
-        status="failed" if fault else "completed",
-        message=fault,
+    manifest = Manifest(
+        status="completed",
+        message="",
         flow=str(runtime.flow_run.flow_name),
         run_id=run_id,
         run_name=str(runtime.flow_run.name),
@@ -118,10 +116,15 @@ def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
         **describe_results(run.results, about["parameters"]),
         **about,
     )
+    return manifest.failed(fault) if fault else manifest
 
 
-def _write(manifest: Manifest, store: Storage) -> Manifest:
-    """Write the manifest; if that fails, return one that says so."""
+def _leave(manifest: Manifest, store: Storage) -> Manifest:
+    """Write report and manifest; if that fails, return a manifest that says so."""
+    try:
+        store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
+    except OSError as error:
+        manifest = _unwritten(manifest, "report", error)
     manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:
         store.files.write(f"{manifest.folder}/manifest.json", manifest.model_dump_json(indent=2).encode())

@@ -9,10 +9,15 @@ from typing import Any, Literal
 
 import threadpoolctl
 from prefect.client.schemas.objects import State
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
+from tasks.champion import Decision
+from tasks.errors import InputError, first_fault
 from tasks.fingerprint import library_versions
 from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
+from tasks.storage import Storage
+
+FilesByStage = dict[str, list[FileRef]]
 
 
 class TaskCounts(BaseModel):
@@ -86,12 +91,13 @@ class Manifest(BaseModel):
     census: Census | None = None
     sample: Sample | None = None
     tasks: dict[str, TaskCounts]
-    files: dict[str, list[FileRef]]
+    files: FilesByStage
     models: dict[str, int] = Field(default_factory=dict)
     regularization: Regularization | None = None
     explanation: Explanation | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
     served: Served | None = None
+    decision: Decision | None = None
 
     def recipe(self) -> str:
         """The features in a few words: "notebook", or the blocks, such as "spline audio, embeddings, affinity"."""
@@ -102,8 +108,9 @@ class Manifest(BaseModel):
         return ", ".join(blocks + [name for name in ("embeddings", "catalogue", "affinity") if features[name]])
 
     def failed(self, fault: str) -> Manifest:
-        """The same run, failed for one more reason."""
-        return self.model_copy(update={"status": "failed", "message": f"{self.message} {fault}".strip()})
+        """The same run, failed for one more reason; a failed run is never published."""
+        fault = f"{self.message} {fault}".strip()
+        return self.model_copy(update={"status": "failed", "message": fault, "decision": None})
 
 
 def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +119,9 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
         "census": results.get("count_playlists"),
         "regularization": results.get("choose_regularization"),
         "explanation": results.get("explain_models"),
-        "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
+        "files": files_by_stage(results),
+        "served": _served(results),
+        "decision": results.get("decide_publication"),
     }
     if snapshot := results.get("read_snapshot"):
         described["snapshot"] = snapshot.tables
@@ -126,14 +135,46 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
             dropped_features=features.dropped,
             tracks_by_n_playlists=prepared.histogram,
         )
-        models = results.get("train_batch_outer", [])
-        if len(models) == len(prepared.batches) and None not in models:
-            described["served"] = Served(
-                tracks=results["extract_tracks"], preparation=prepared, fold="outer", features=features, models=models
-            )
     if summary := results.get("summarize"):
         described |= {"models": summary.models_by_status, "metrics": summary.metrics}
     return described
+
+
+def files_by_stage(results: dict[str, Any]) -> FilesByStage:
+    """The files that each stage left."""
+    return {stage: files for stage, result in results.items() if (files := files_in(result))}
+
+
+def _served(results: dict[str, Any]) -> Served | None:
+    """The refit if it is whole, else the outer models if they are."""
+    folds: tuple[Literal["all", "outer"], ...] = ("all", "outer")
+    prepared = results.get("prepare_batches")
+    for fold in folds:
+        models = results.get(f"train_batch_{fold}", [])
+        if prepared and len(models) == len(prepared.batches) and None not in models:
+            features, tracks = results[f"build_features_{fold}"], results["extract_tracks"]
+            return Served(tracks=tracks, preparation=prepared, fold=fold, features=features, models=models)
+    return None
+
+
+def joined_file(files: FilesByStage, folder: Literal["all_models", "all_metrics"]) -> FileRef | None:
+    """The file of all models or all metrics of a run; None if it did not come so far."""
+    found = [file for file in files.get("summarize", []) if file.path.startswith(f"data/{folder}/")]
+    return found[0] if found else None
+
+
+def read_manifest(store: Storage, folder: str) -> Manifest:
+    """The manifest in a run's folder; raises InputError if it is not there or not whole."""
+    try:
+        return Manifest.model_validate_json(store.files.read(f"{folder}/manifest.json"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"storage {store.uri!r} has no {folder}/manifest.json: the run was deleted, or never ended."
+        ) from error
+    except ValidationError as error:
+        raise InputError(
+            f"{folder}/manifest.json of storage {store.uri!r} is damaged ({first_fault(error)})."
+        ) from error
 
 
 def prefect_version() -> dict[str, str]:

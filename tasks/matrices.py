@@ -20,7 +20,7 @@ from tasks.references import FileRef, Reference
 from tasks.storage import Storage
 
 T = TypeVar("T")
-N_KEPT = 2  # the inner and the outer fold's
+N_KEPT = 2  # two folds at a time: the inner and the outer one, then the outer one and all
 _lock = threading.RLock()
 
 

@@ -103,6 +103,11 @@ class TrainingParameters(Group):
         default=0.05,
         description="The run fails if a larger part of the trainable playlists gets no converged model.",
     )
+    refit: bool = Field(
+        default=True,
+        description="Whether a run that is published trains its models again on all tracks, held-out ones included. "
+        "Otherwise the evaluated ones are published: sooner, but they have seen four fifths of each playlist.",
+    )
 
 
 class EvaluationParameters(Group):
@@ -111,6 +116,21 @@ class EvaluationParameters(Group):
     n_playlists: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=10_000,
         description="About how many playlists are evaluated, the same ones every time. More are slower and surer.",
+    )
+
+
+class PublicationParameters(Group):
+    """When a run becomes the champion, whose models recommend."""
+
+    publish: Literal["if_not_worse", "always", "never"] = Field(
+        default="if_not_worse",
+        description='"if_not_worse" publishes unless the run is clearly worse than the champion: what its models gain '
+        'over "same artist + album" is compared. "always" does not mind, "never" only trains and reports.',
+    )
+    tolerance: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="How much NDCG@500 may clearly be lost. Higher publishes more: 0.01 lets a run pass that is "
+        "a hundredth worse. 0 keeps back whatever is clearly worse.",
     )
 
 

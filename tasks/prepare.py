@@ -20,7 +20,7 @@ MIN_BATCH, MAX_BATCHES = 64, 1000
 
 ROW_GROUP = 1 << 20
 MEMBERSHIPS = pa.schema([("playlist", pa.int32()), ("track", pa.int32()), ("fold", pa.int8())])
-TRACK_COUNTS = pa.schema([("inner", pa.int32()), ("outer", pa.int32())])
+TRACK_COUNTS = pa.schema([("inner", pa.int32()), ("outer", pa.int32()), ("all", pa.int32())])
 
 
 @checkpointed(task_run_name="prepare batches")
@@ -94,7 +94,7 @@ def _add_folds(batch: pa.Table, starts: np.ndarray, track_hashes: np.ndarray, se
 def _describe(store: Storage, batches: list[FileRef], counts: np.ndarray, n_playlists: int) -> Preparation:
     """counts: (fold, track) memberships. A track's inner count leaves both hold-outs out, its outer only the last."""
     n_inner, n_outer, n_all = counts[TRAIN], counts[:HELD_OUT].sum(axis=0), counts.sum(axis=0)
-    tracks = pa.table({"inner": n_inner, "outer": n_outer}, schema=TRACK_COUNTS)
+    tracks = pa.table({"inner": n_inner, "outer": n_outer, "all": n_all}, schema=TRACK_COUNTS)
     sizes, n_tracks = np.unique(n_all[n_all > 0], return_counts=True)
     return Preparation(
         batches=batches,

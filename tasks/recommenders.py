@@ -20,7 +20,8 @@ from tasks.references import FeatureMatrix, FileRef
 from tasks.storage import Storage
 
 MODEL = "model"
-RECOMMENDERS = (MODEL, "same_artist_album", "item_knn", "popularity")
+BASELINE = "same_artist_album"  # the simple rule that a model has to beat
+RECOMMENDERS = (MODEL, BASELINE, "item_knn", "popularity")
 
 Scores = NDArray[np.floating]
 
@@ -50,7 +51,7 @@ def score_batch(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[dic
         own = train_tracks[indptr[j] : indptr[j + 1]]
         yield {
             MODEL: model_scores,
-            "same_artist_album": same_artist_album_scores(own, catalogue.artist, catalogue.album),
+            BASELINE: same_artist_album_scores(own, catalogue.artist, catalogue.album),
             "item_knn": item_knn_scores(own, profiles),
             "popularity": popularity,
         }

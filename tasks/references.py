@@ -89,14 +89,14 @@ class FeatureMatrix(Reference):
 class Served(Reference):
     """Everything that recommendations are computed from: models, and the sample as their fold saw it.
 
-    fold: what the models were trained on ("outer": without the held-out memberships). models: one file per batch of the
-    preparation, in its order.
+    fold: what the models were trained on ("all": every membership; "outer": without the held-out ones). models: one
+    file per batch of the preparation, in its order.
     """
 
     kind: Literal["served"] = "served"
     tracks: FileRef
     preparation: Preparation
-    fold: Literal["outer"]
+    fold: Literal["outer", "all"]
     features: FeatureMatrix
     models: list[FileRef]
 
@@ -160,6 +160,13 @@ class Summary(Reference):
     metrics: dict[str, dict[str, Distribution]]
 
 
+class ModelCounts(Reference):
+    """How many playlists have a model, and how many have none and why."""
+
+    kind: Literal["model_counts"] = "model_counts"
+    by_status: dict[str, int]
+
+
 class Explanation(Reference):
     """What the report shows beyond metrics.
 
@@ -188,6 +195,7 @@ Result = Annotated[
     | Served
     | Evaluation
     | Summary
+    | ModelCounts
     | Explanation,
     Field(discriminator="kind"),
 ]

@@ -25,6 +25,8 @@ from tasks.records import RecordStore
 from tests.conftest import SMALL, RunFlow, computed, data_files
 
 Fit = Callable[..., BatchModels]
+# What only a run without failures executes, when there is no champion.
+PUBLISHED = {"summarize": 1, "explain_models": 1, "build_features_all": 1, "train_batch_all": 3, "count_models": 1}
 
 
 def fail_on_call(n: int, error: Exception) -> Fit:
@@ -74,7 +76,7 @@ def test_a_failing_batch_fails_the_run_and_nothing_else(
     monkeypatch.undo()
     manifest = run_flow(storage)
     assert manifest["status"] == "completed"
-    assert computed(manifest) == {"train_batch_outer": 1, "evaluate_batch": 1, "summarize": 1, "explain_models": 1}
+    assert computed(manifest) == {"train_batch_outer": 1, "evaluate_batch": 1} | PUBLISHED
     assert data_files(storage) == data_files(reference)
 
 
@@ -89,11 +91,14 @@ def test_a_failing_inner_batch_stops_what_needs_thresholds_only(
     assert "choose_thresholds" not in manifest["tasks"]
     monkeypatch.undo()
     again = computed(run_flow(tmp_path))
-    assert again == {"train_batch_inner": 1, "validate_batch": 1, "choose_thresholds": 1} | {
-        "evaluate_batch": 3,
-        "summarize": 1,
-        "explain_models": 1,
-    }
+    assert (
+        again
+        == {"train_batch_inner": 1, "validate_batch": 1, "choose_thresholds": 1}
+        | {
+            "evaluate_batch": 3,
+        }
+        | PUBLISHED
+    )
 
 
 def test_a_transient_error_is_retried_and_leaves_no_trace(

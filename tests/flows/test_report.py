@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,7 @@ def test_reliability_counts_every_candidate_once_and_brier_is_their_mean(referen
 
 
 def test_the_short_form_has_two_pictures_that_prefect_shows(hostile: Path) -> None:
-    manifest = Manifest.model_validate(manifest_of(hostile))
+    manifest = Manifest.model_validate_json(json.dumps(manifest_of(hostile)))
     text = summarize_run(manifest, read_findings(manifest, Storage(str(hostile))))
     images = re.findall(r"!\[[\w@ ]+\]\(data:image/png;base64,([^)]+)\)", text)
     assert [base64.b64decode(image)[:4] for image in images] == [b"\x89PNG"] * 2

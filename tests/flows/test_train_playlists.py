@@ -15,6 +15,7 @@ from tasks.parameters import (
     ComputeParameters,
     EvaluationParameters,
     FeatureParameters,
+    PublicationParameters,
     SampleParameters,
     TrainingParameters,
 )
@@ -22,8 +23,8 @@ from tasks.warehouse import local
 from tests.conftest import SAMPLE_WAREHOUSE, SMALL, RunFlow, computed, data_files, manifest_of
 
 EXTRACTS = {"extract_memberships", "extract_tracks"}
-MODELS = {"train_batch_inner", "train_batch_outer"}
-FEATURES = {"build_features_inner", "build_features_outer"}
+MODELS = {"train_batch_inner", "train_batch_outer", "train_batch_all", "count_models"}
+FEATURES = {"build_features_inner", "build_features_outer", "build_features_all"}
 THRESHOLDS = {"validate_batch", "choose_thresholds"}
 JUDGED = {"evaluate_batch", "summarize", "explain_models"}
 AFTER_PREPARE = FEATURES | MODELS | THRESHOLDS | JUDGED
@@ -44,7 +45,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     (
         "sample.catalogue",
         {"sample": SampleParameters(n_playlists=24, catalogue="all")},
-        {"extract_tracks"} | AFTER_EXTRACT - {"choose_thresholds"},  # the inner fold is found as before
+        {"extract_tracks"} | AFTER_EXTRACT - {"choose_thresholds", "count_models"},  # found and fitted as before
     ),
     (
         "features.audio",
@@ -70,6 +71,9 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ("training.max_failed_fraction", {"training": TrainingParameters(batch_size=8, max_failed_fraction=0.5)}, set()),
     ("evaluation.n_playlists", {"evaluation": EvaluationParameters(n_playlists=12)}, JUDGED),
+    ("training.refit", {"training": TrainingParameters(batch_size=8, refit=False)}, set()),
+    ("publication.publish", {"publication": PublicationParameters(publish="never")}, set()),
+    ("publication.tolerance", {"publication": PublicationParameters(tolerance=0.5)}, set()),
     ("compute.workers", {"compute": ComputeParameters(workers=1)}, set()),
 ]
 
@@ -78,7 +82,8 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
 def test_a_parameter_recomputes_what_depends_on_it(
     changed: dict[str, Any], stages: set[str], storage: Path, run_flow: RunFlow
 ) -> None:
-    manifest = run_flow(storage, **changed)
+    """Published whatever comes out: what a run that is not published leaves out is in test_publication.py."""
+    manifest = run_flow(storage, **({"publication": PublicationParameters(publish="always")} | changed))
     assert manifest["status"] == "completed", manifest["message"]
     assert set(computed(manifest)) == stages
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.champion import read_champion
+from tasks.storage import Storage
 from tests.conftest import data_files, free_port, own_server, small_options
 from tests.integration.processes import finish, interrupt_when, n_records, start
 from tests.integration.test_interruption import OPTIONS, without_server
@@ -22,8 +24,15 @@ def test_runs_at_once_complete_with_the_same_files(
     n_runs: int, server: dict[str, str], reference: Path, tmp_path: Path
 ) -> None:
     processes = [start(tmp_path, server, *OPTIONS) for _ in range(n_runs)]
-    for manifest in [finish(process) for process in processes]:
+    manifests = [finish(process) for process in processes]
+    for manifest in manifests:
         assert manifest["metrics"]["model"]["ndcg_at_500"]["n"] == 24
+    assert sorted(manifest["decision"]["verdict"] for manifest in manifests) == ["publish"] + ["unchanged"] * (
+        n_runs - 1
+    )
+    champion = read_champion(Storage(str(tmp_path)))
+    assert champion is not None and champion.history == []
+    assert {m["folder"] for m in manifests if m["decision"]["verdict"] == "publish"} == {champion.current.run}
     assert len(list(tmp_path.glob("runs/*/manifest.json"))) == n_runs
     assert data_files(tmp_path) == data_files(reference)
 
@@ -32,7 +41,7 @@ def test_a_run_without_a_server_keeps_its_whole_history(tmp_path: Path) -> None:
     environment = without_server(tmp_path / "prefect")
     manifest = finish(start(tmp_path / "storage", environment, *small_options(batch_size=1)))
     n_task_runs = sum(counts["computed"] for counts in manifest["tasks"].values())
-    assert n_task_runs == 4 * 24 + 10
+    assert n_task_runs == 5 * 24 + 13
     with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
         states = database.execute("SELECT state_type, count(*) FROM task_run GROUP BY 1").fetchall()
         flow_runs = database.execute("SELECT state_type FROM flow_run").fetchall()

@@ -49,4 +49,4 @@ def test_the_graph_of_a_run_has_its_edges(api: httpx.Client, reference: Path) ->
     upstream = {
         one["id"] for inputs in runs["evaluate batch 1"]["task_inputs"].values() for one in inputs if "id" in one
     }
-    assert {runs[name]["id"] for name in ("train batch 1 (outer)", "build outer features")} <= upstream
+    assert {runs[name]["id"] for name in ("train batch 1 (outer)", "build features (outer)")} <= upstream
