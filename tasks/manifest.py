@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
-from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
+from tasks.references import Census, Distribution, Explanation, Extract, FileRef, Regularization, Served, files_in
 
 
 class TaskCounts(BaseModel):
@@ -67,7 +67,11 @@ class Sample(BaseModel):
 
 
 class Manifest(BaseModel):
-    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left."""
+    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left.
+
+    bytes_processed: by stage, what a warehouse that bills said its query would process when it was made; if the stage
+    is reused in this run (tasks), that was in an earlier one.
+    """
 
     status: Literal["completed", "failed"]
     message: str
@@ -84,6 +88,7 @@ class Manifest(BaseModel):
     snapshot: dict[str, str] | None = None
     parameters: dict[str, Any]
     census: Census | None = None
+    bytes_processed: dict[str, int] = Field(default_factory=dict)
     sample: Sample | None = None
     tasks: dict[str, TaskCounts]
     files: dict[str, list[FileRef]]
@@ -110,6 +115,11 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
     """The manifest's fields about data and models, as far as the run's stages came."""
     described: dict[str, Any] = {
         "census": results.get("count_playlists"),
+        "bytes_processed": {
+            stage: result.bytes_processed
+            for stage, result in results.items()
+            if isinstance(result, (Census, Extract)) and result.bytes_processed is not None
+        },
         "regularization": results.get("choose_regularization"),
         "explanation": results.get("explain_models"),
         "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
@@ -129,7 +139,11 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
         models = results.get("train_batch_outer", [])
         if len(models) == len(prepared.batches) and None not in models:
             described["served"] = Served(
-                tracks=results["extract_tracks"], preparation=prepared, fold="outer", features=features, models=models
+                tracks=results["extract_tracks"].file,
+                preparation=prepared,
+                fold="outer",
+                features=features,
+                models=models,
             )
     if summary := results.get("summarize"):
         described |= {"models": summary.models_by_status, "metrics": summary.metrics}
