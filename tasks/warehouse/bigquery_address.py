@@ -44,9 +44,8 @@ def parse_address(source: str) -> BigQueryAddress:
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in OPTIONS:
-            raise InputError(
-                f"source {source!r} says {name!r}: after the question mark are known {', '.join(OPTIONS)}."
-            )
+            known = ", ".join(OPTIONS)
+            raise InputError(f"source {source!r} says {name!r}: only {known} may follow the question mark.")
         if name in options:
             raise InputError(f"source {source!r} says {name} twice: say it once.")
         options[name] = value

@@ -117,7 +117,7 @@ def _not_found(error: Exception, address: BigQueryAddress) -> str:
     said, place = _said(error), f"{address.project}.{address.dataset}"
     if "was not found in location" in said:
         what = f"give the location of dataset {place} (location=EU, say)"
-    elif "dataset" in said.lower().split("not found", 1)[-1].split(":")[0]:
+    elif "not found: dataset" in said.lower():
         what = f"check project and dataset ({place}) and, if it has one, the scratch dataset"
     else:
         what = f"put the tables playlists and tracks_headers into dataset {place}, or check project and dataset"
