@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 UNITS = {"": 1} | {
     letter + infix: base**power
@@ -21,7 +22,7 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise ValueError('must be an amount of data such as "100 GB", "2 TB" or a number of bytes')
     number, unit = found.groups(default="")
-    size = int(float(number) * UNITS[unit[:1].upper() + unit[1:].lower()]) if unit else int(float(number))
+    size = int(Decimal(number) * UNITS[unit[:1].upper() + unit[1:].lower()])
     if size < 1:
         raise ValueError("must be at least one byte")
     return size

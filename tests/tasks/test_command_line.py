@@ -57,6 +57,11 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
         (["--features.recipe", "x"], "--features.recipe x: must be 'full' or 'notebook'. See --help."),
         (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
+        (
+            ["--sample.maximum-bytes-billed", "much"],
+            '--sample.maximum-bytes-billed much: must be an amount of data such as "100 GB", "2 TB" or a number of '
+            "bytes. See --help.",
+        ),
         (["--training.n-negatives", "5"], "--training.n-negatives 5: must be 0 or at least 100. See --help."),
     ],
 )
