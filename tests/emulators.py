@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,9 @@ def _type_of(data_type: pa.DataType, kind: str) -> str:
     return "INT64" if pa.types.is_integer(data_type) else "FLOAT64" if pa.types.is_floating(data_type) else "STRING"
 
 
-@pytest.fixture(scope="session")
-def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQuery]:
-    """The emulator as a process; its clients are told of it by `bigquery`."""
-    home = tmp_path_factory.mktemp("bqemulator")
+@contextmanager
+def serve_bigquery(home: Path) -> Iterator[BigQuery]:
+    """The emulator as a process with its files in `home`, until the block ends."""
     command = ["start", "--rest-port", "0", "--grpc-port", "0", "--ephemeral", "--log-format", "json"]
     # A read of more than 11 MiB is refused unless this is larger.
     settings = {"HOME": str(home), "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(1 << 28)}
@@ -93,6 +93,13 @@ def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQue
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQuery]:
+    """The emulator of the session; clients are told of it by `bigquery`."""
+    with serve_bigquery(tmp_path_factory.mktemp("bqemulator")) as found:
+        yield found
 
 
 @pytest.fixture
