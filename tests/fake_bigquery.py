@@ -33,12 +33,14 @@ class Job:
 class FakeBigQuery:
     """Answers, to be changed by a test, and what was asked.
 
-    refusals: pattern of "GET /path" to status, reason and message. n_bytes: of every dry run. jobs: by attempt, what is
-    there already. outcomes: by attempt, the reason for which a new job fails. destination: of every job.
+    refusals: pattern of "GET /path" to status, reason and message. passing: the same, each for one request alone.
+    table: what is different of every table. n_bytes: of every dry run. jobs: by attempt, what is there already.
+    outcomes: by attempt, the reason for which a new job fails. destination: of every job. started: new jobs.
     """
 
     address: str = ""
     refusals: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    passing: list[tuple[str, int, str, str]] = field(default_factory=list)
     table: dict[str, Any] = field(default_factory=dict)
     n_bytes: int = 1000
     jobs: dict[int, Job] = field(default_factory=dict)
@@ -48,6 +50,10 @@ class FakeBigQuery:
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+        for i, (pattern, *why) in enumerate(self.passing):
+            if re.search(pattern, f"{method} {path}"):
+                del self.passing[i]
+                return refusal(*why)
         for pattern, (status, reason, message) in self.refusals.items():
             if re.search(pattern, f"{method} {path}"):
                 return refusal(status, reason, message)

@@ -13,7 +13,7 @@ import pytest
 from google.cloud import bigquery as google_bigquery
 
 from tasks.errors import InputError
-from tasks.warehouse import bigquery_clients
+from tasks.warehouse import bigquery_clients, bigquery_jobs
 from tasks.warehouse.bigquery_address import parse_address
 from tasks.warehouse.contract import FEATURES, MEMBERSHIPS, TRACKS, UNDATED, dated
 from tasks.warehouse.sources import open_warehouse
@@ -185,8 +185,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBigQuery]:
 
 def result_name(source: str = SOURCE, maximum: int | None = None) -> str:
     """The table that a query's result is in, found without reading it."""
-    from tasks.warehouse import bigquery_jobs
-
     address = parse_address(source)
     with bigquery_clients.open_client(address) as client:
         table = bigquery_jobs.result_table(client, address, "SELECT 1", {"seed": "7"}, {"playlists": "1"}, maximum)
@@ -217,6 +215,18 @@ def test_a_job_that_exists_is_not_paid_for_again(job: Job, fake: FakeBigQuery) -
     assert fake.started == [] and job.n_looks == 0
 
 
+def test_the_rows_of_a_job_that_exists_are_streamed(
+    fake: FakeBigQuery, bigquery_server: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [member("p", f"t{i}") for i in range(1000)]
+    bigquery_server.load(write(tmp_path, rows, [track("t1")]), "results")
+    monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", bigquery_server.environment["BIGQUERY_STORAGE_EMULATOR_HOST"])
+    fake.jobs, fake.destination = {0: Job()}, (PROJECT, "results", "playlists")
+    batches = open_warehouse(SOURCE).query("census", parameters={})
+    assert [row for batch in batches for row in batch.to_pylist()] == rows
+    assert fake.started == []
+
+
 @pytest.mark.parametrize("job", [Job(error="quotaExceeded"), Job(query="SELECT 2")], ids=["failed", "another query"])
 def test_a_job_that_cannot_be_used_is_followed_by_the_next_attempt(job: Job, fake: FakeBigQuery) -> None:
     fake.jobs = {0: job, 1: job}
@@ -232,19 +242,20 @@ def test_a_job_of_somebody_else_is_followed_by_the_next_attempt(fake: FakeBigQue
     assert len(fake.started) == 1
 
 
-def test_an_expired_result_is_followed_by_the_next_attempt(fake: FakeBigQuery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_result_is_followed_by_the_next_attempt(fake: FakeBigQuery) -> None:
     fake.jobs = {0: Job()}
-    answer, seen = fake.answer, []
-
-    def expire_once(method: str, path: str, body: dict[str, Any]) -> Any:
-        if path.split("?")[0].endswith("/tables/result") and not seen:
-            seen.append(path)
-            return 404, {"error": {"code": 404, "message": "Not found: Table", "errors": [{"reason": "notFound"}]}}
-        return answer(method, path, body)
-
-    monkeypatch.setattr(fake, "answer", expire_once)
+    fake.passing = [(r"GET .*/tables/result", 404, "notFound", "Not found: Table x")]
     assert result_name() == "result"
-    assert seen and len(fake.started) == 1
+    assert len(fake.started) == 1
+
+
+def test_what_passes_is_tried_again_by_the_client(fake: FakeBigQuery) -> None:
+    fake.passing = [
+        (r"GET .*/tables/playlists", 503, "backendError", "later"),
+        (r"POST .*/jobs", 429, "rateLimitExceeded", "slowly"),
+    ]
+    assert open_warehouse(SOURCE).estimate_bytes("census", parameters={}) == 1000
+    assert fake.passing == []
 
 
 def test_a_fault_of_bigquery_in_a_new_job_is_tried_again_twice(fake: FakeBigQuery) -> None:
