@@ -60,6 +60,18 @@ class BigQuery:
                 self.client.load_table_from_file(stream, table, job_config=config).result(timeout=120)
         return f"bigquery://{PROJECT}/{dataset}?location=EU&scratch={SCRATCH}"
 
+    def load_as_view(self, folder: Path | str, dataset: str) -> str:
+        """The same, with a view in place of the table playlists."""
+        self.load(folder, f"{dataset}_tables")
+        source = self.load(folder, dataset)
+        tables = f"{PROJECT}.{dataset}_tables"
+        schema = self.client.get_table(f"{tables}.playlists").schema  # it does not find that out for itself
+        view = google_bigquery.Table(f"{PROJECT}.{dataset}.playlists", schema=schema)
+        view.view_query = f"SELECT * FROM `{tables}.playlists`"
+        self.client.delete_table(view)
+        self.client.create_table(view)
+        return source
+
 
 def _type_of(data_type: pa.DataType, kind: str) -> str:
     if pa.types.is_null(data_type):

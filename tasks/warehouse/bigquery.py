@@ -20,6 +20,7 @@ from tasks.warehouse.contract import TABLES, UNDATED, check_columns
 from tasks.warehouse.sql import read_statement
 
 INTEGERS = {"INTEGER", "INT64"}
+# BOOL is no number here, as it is locally: BigQuery does not cast it to FLOAT64.
 NUMBERS = INTEGERS | {"FLOAT", "FLOAT64", "NUMERIC", "BIGNUMERIC"}
 KEEPS_ITS_DATE = {"TABLE", "SNAPSHOT", "CLONE"}
 N_STREAMS = 4  # read in parallel; each holds a page of a few megabytes

@@ -65,6 +65,17 @@ def test_no_eligible_playlist_is_the_same_sentence_as_locally(source: str, run_f
     assert found == local.replace(str(SAMPLE_WAREHOUSE), source)
 
 
+def test_a_view_is_extracted_every_time_and_nothing_after_it(
+    bigquery: BigQuery, storage: Path, run_flow: RunFlow
+) -> None:
+    source = bigquery.load_as_view(SAMPLE_WAREHOUSE, "flow_view")
+    for _ in range(2):
+        manifest = run_flow(storage, source=source)
+        assert manifest["status"] == "completed", manifest["message"]
+        assert computed(manifest) == dict.fromkeys(QUERIES, 1)
+        assert "extracted every time: a view does not carry the date" in manifest["snapshot"]["playlists"]
+
+
 def test_a_killed_run_is_resumed_by_the_next(
     source: str, bigquery: BigQuery, server: dict[str, str], reference: Path, tmp_path: Path
 ) -> None:

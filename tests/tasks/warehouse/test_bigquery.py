@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from google.cloud import bigquery as google_bigquery
 
 from tasks.errors import InputError
 from tasks.warehouse import bigquery_clients, bigquery_jobs
@@ -129,13 +128,7 @@ def test_the_snapshot_moves_with_the_tables_alone(bigquery: BigQuery, tmp_path: 
 
 def test_a_view_gives_the_same_extracts_and_a_new_snapshot_every_time(bigquery: BigQuery, tmp_path: Path) -> None:
     folder = write(tmp_path, [member("p", "t1"), member("p", "t2")], [track("t1"), track("t2")])
-    source = bigquery.load(folder, "behind")
-    bigquery.client.delete_table(f"{PROJECT}.behind.playlists")
-    bigquery.load(folder, "view")
-    schema = bigquery.client.get_table(f"{PROJECT}.view.playlists").schema
-    view = google_bigquery.Table(f"{PROJECT}.behind.playlists", schema=schema)
-    view.view_query = f"SELECT * FROM `{PROJECT}.view.playlists`"
-    bigquery.client.create_table(view)
+    source = bigquery.load_as_view(folder, "view")
     one, other = open_warehouse(source).snapshot(), open_warehouse(source).snapshot()
     assert one["playlists"].startswith(UNDATED) and one["playlists"] != other["playlists"]
     assert dated(one) == dated(other) and dated(one).keys() == {"tracks_headers"}
