@@ -22,8 +22,9 @@ from tasks.parameters import (
     TrainingParameters,
 )
 from tasks.prepare import prepare_batches
-from tasks.references import FileRef, Preparation
+from tasks.references import Extract, FileRef, Preparation
 from tasks.runs import Run
+from tasks.warehouse.byte_sizes import parse_bytes
 
 EXTRACT_ATTEMPTS = 3
 
@@ -47,7 +48,8 @@ def train_playlists(
     or that asks for something similar, computes only what is missing.
 
     Args:
-        source: Where the playlists are: a folder with the Parquet tables playlists and tracks_headers.
+        source: Where the playlists are: a folder with the Parquet tables playlists and tracks_headers, or
+            bigquery://project/dataset?location=EU.
         storage: Where data, checkpoints and reports are kept: a folder, or gs://bucket/prefix.
         sample: Which playlists are drawn from the source.
         features: What the models see of a track.
@@ -89,12 +91,14 @@ def train_playlists(
 def extract(run: Run, source: str, storage: str, sample: SampleParameters) -> tuple[FileRef, FileRef]:
     """Memberships and tracks of one state of the source: if it changes meanwhile, start over."""
     drawn = {"n_playlists": sample.n_playlists, "seed": sample.seed, "min_tracks": sample.min_tracks}
+    limit = {"maximum_bytes_billed": parse_bytes(sample.maximum_bytes_billed)}
     for attempt in range(1, EXTRACT_ATTEMPTS + 1):
-        place = {"storage": storage, "source": source, "snapshot": run.one(read_snapshot, source=source)}
+        place = {"storage": storage, "source": source, "snapshot": run.one(read_snapshot, source=source)} | limit
         try:
             run.one(count_playlists, **place)
-            memberships = run.one(extract_memberships, **place, **drawn)
-            return memberships, run.one(extract_tracks, **place, **drawn, catalogue=sample.catalogue)
+            memberships: Extract = run.one(extract_memberships, **place, **drawn)
+            tracks: Extract = run.one(extract_tracks, **place, **drawn, catalogue=sample.catalogue)
+            return memberships.file, tracks.file
         except SourceChangedError:
             if attempt == EXTRACT_ATTEMPTS:
                 raise

@@ -39,8 +39,8 @@ LASTING = (
     UnavailableError,
 )
 LASTING_NUMBERS = (*NO_ROOM, errno.EROFS)
-# Where things are and what they are called changes no result.
-UNKEYED = frozenset({"storage", "source", "number"})
+# Where things are, what they are called and what they may cost changes no result.
+UNKEYED = frozenset({"storage", "source", "number", "maximum_bytes_billed"})
 
 
 def key_parts(function: Callable[..., Any], inputs: dict[str, Any]) -> dict[str, str]:

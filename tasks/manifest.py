@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tasks.champion import Decision
 from tasks.errors import InputError, first_fault
 from tasks.fingerprint import library_versions
-from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
+from tasks.references import Census, Distribution, Explanation, Extract, FileRef, Regularization, Served, files_in
 from tasks.storage import Storage
 
 FilesByStage = dict[str, list[FileRef]]
@@ -72,7 +72,11 @@ class Sample(BaseModel):
 
 
 class Manifest(BaseModel):
-    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left."""
+    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left.
+
+    bytes_processed: by stage, what a warehouse that bills said its query would process when it was made; if the stage
+    is reused in this run (tasks), that was in an earlier one.
+    """
 
     status: Literal["completed", "failed"]
     message: str
@@ -89,6 +93,7 @@ class Manifest(BaseModel):
     snapshot: dict[str, str] | None = None
     parameters: dict[str, Any]
     census: Census | None = None
+    bytes_processed: dict[str, int] = Field(default_factory=dict)
     sample: Sample | None = None
     tasks: dict[str, TaskCounts]
     files: FilesByStage
@@ -117,6 +122,11 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
     """The manifest's fields about data and models, as far as the run's stages came."""
     described: dict[str, Any] = {
         "census": results.get("count_playlists"),
+        "bytes_processed": {
+            stage: result.bytes_processed
+            for stage, result in results.items()
+            if isinstance(result, (Census, Extract)) and result.bytes_processed is not None
+        },
         "regularization": results.get("choose_regularization"),
         "explanation": results.get("explain_models"),
         "files": files_by_stage(results),
@@ -152,7 +162,7 @@ def _served(results: dict[str, Any]) -> Served | None:
     for fold in folds:
         models = results.get(f"train_batch_{fold}", [])
         if prepared and len(models) == len(prepared.batches) and None not in models:
-            features, tracks = results[f"build_features_{fold}"], results["extract_tracks"]
+            features, tracks = results[f"build_features_{fold}"], results["extract_tracks"].file
             return Served(tracks=tracks, preparation=prepared, fold=fold, features=features, models=models)
     return None
 

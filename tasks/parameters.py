@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tasks.warehouse.byte_sizes import parse_bytes
 
 MIN_NEGATIVES = 100
 
@@ -13,6 +15,14 @@ class Group(BaseModel):
     """A frozen group of parameters; an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def amount_of_data(value: object) -> object:
+    """Text that says how much data: a plain number is taken too."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        parse_bytes(text)
+    return text
 
 
 class SampleParameters(Group):
@@ -34,6 +44,11 @@ class SampleParameters(Group):
         default="sample",
         description='Which tracks can be recommended: those of the drawn playlists ("sample"), or every track with '
         'features in the source ("all", slower, closer to real use).',
+    )
+    maximum_bytes_billed: Annotated[str, BeforeValidator(amount_of_data)] = Field(
+        default="100 GB",
+        description='What one of the three queries on BigQuery may cost at most, such as "100 GB" or "2 TB". A query '
+        "over it is refused before it costs anything. Changes no result.",
     )
 
 

@@ -31,6 +31,17 @@ class FileRef(Reference):
     rows: int
 
 
+class Extract(Reference):
+    """One extract of the sample.
+
+    bytes_processed: what the warehouse said that the query would be billed for when it was made; None if nothing is.
+    """
+
+    kind: Literal["extract"] = "extract"
+    file: FileRef
+    bytes_processed: int | None
+
+
 class Snapshot(Reference):
     """The state of a source: two snapshots are equal exactly if the source holds the same data.
 
@@ -42,13 +53,14 @@ class Snapshot(Reference):
 
 
 class Census(Reference):
-    """The notebook's first cells: how large the warehouse is."""
+    """The notebook's first cells: how large the warehouse is. bytes_processed: as of an Extract."""
 
     kind: Literal["census"] = "census"
     n_playlists: int
     n_memberships: int
     n_tracks: int
     n_tracks_with_features: int
+    bytes_processed: int | None = None
 
 
 class Preparation(Reference):
@@ -186,6 +198,7 @@ class Explanation(Reference):
 
 Result = Annotated[
     FileRef
+    | Extract
     | Snapshot
     | Census
     | Preparation

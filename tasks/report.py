@@ -26,6 +26,7 @@ from tasks.plots import (
 from tasks.recommenders import MODEL
 from tasks.references import Distribution
 from tasks.storage import Storage
+from tasks.warehouse.byte_sizes import format_bytes
 
 # What the short table shows of each recommender: heading and metric.
 COLUMNS = {
@@ -58,6 +59,7 @@ def render_report(manifest: Manifest, store: Storage) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"decimal": decimal, "count": count, "words": lambda name: name.replace("_", " ")}
+    environment.filters["bytes"] = format_bytes
     findings = read_findings(manifest, store)
     return environment.get_template("report.html").render(
         manifest=manifest,

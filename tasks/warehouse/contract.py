@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 import pyarrow as pa
+
+from tasks.errors import InputError
+
+T = TypeVar("T")
 
 FEATURES = (
     "danceability",
@@ -32,9 +39,31 @@ TABLES: dict[str, dict[str, str]] = {
     "tracks_headers": {"trackid": "id"} | dict.fromkeys(FEATURES, "number"),
 }
 
+KINDS = {"id": "an integer or text", "text": "text", "number": "a number"}
+
+# How the version of a table begins that does not carry the date of its data: no two such versions are equal.
+UNDATED = "extracted every time"
+
 MEMBERSHIPS = pa.schema([("playlist_id", pa.string()), ("track_id", pa.string())])
 
 TRACKS = pa.schema(
     [(name, pa.string()) for name in ("track_id", "artist_name", "track_name", "album_name")]
     + [(name, pa.float64()) for name in FEATURES]
 )
+
+
+def check_columns(table: str, place: str, types: Mapping[str, T], is_kind: Callable[[T, str], bool]) -> None:
+    """Raise InputError unless a table, found at `place`, has every column of the contract with a type of its kind.
+
+    types: the engine's own, by column. is_kind: whether such a type is an id, a text or a number.
+    """
+    for name, kind in TABLES[table].items():
+        if name not in types:
+            raise InputError(f"table {table!r} has no column {name!r} (in {place!r}): add it, NULL if unknown.")
+        if not is_kind(types[name], kind):
+            raise InputError(f"column {name!r} of table {table!r} is {types[name]}: it must be {KINDS[kind]}.")
+
+
+def dated(snapshot: Mapping[str, str]) -> dict[str, str]:
+    """The tables of a snapshot whose version changes exactly if their data does."""
+    return {table: version for table, version in snapshot.items() if not version.startswith(UNDATED)}

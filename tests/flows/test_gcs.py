@@ -12,7 +12,7 @@ import pytest
 from flows.train_playlists import train_playlists
 from tasks import gcs_requests
 from tests.conftest import SMALL, computed, data_files, manifest_of
-from tests.emulators import Bucket
+from tests.gcs_emulator import Bucket
 from tests.proxy import spoiled
 
 N_TASK_RUNS = 3 * 4 + 9

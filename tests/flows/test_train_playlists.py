@@ -42,6 +42,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("sample.n_playlists", {"sample": SampleParameters(n_playlists=25)}, EXTRACTS | AFTER_EXTRACT),
     ("sample.seed", {"sample": SampleParameters(n_playlists=24, seed=8)}, EXTRACTS | AFTER_EXTRACT),
     ("sample.min_tracks, same sample", {"sample": SampleParameters(n_playlists=24, min_tracks=11)}, EXTRACTS),
+    ("sample.maximum_bytes_billed", {"sample": SampleParameters(n_playlists=24, maximum_bytes_billed="2 TB")}, set()),
     (
         "sample.catalogue",
         {"sample": SampleParameters(n_playlists=24, catalogue="all")},

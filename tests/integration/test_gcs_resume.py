@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import data_files
-from tests.emulators import Bucket
+from tests.gcs_emulator import Bucket
 from tests.integration.processes import interrupt_when, last_line, start
 from tests.integration.test_interruption import OPTIONS
 from tests.proxy import spoiled

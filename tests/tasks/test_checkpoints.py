@@ -35,7 +35,7 @@ def test_sql_counts_for_extracts_only() -> None:
     assert "code of tracks.sql" not in key_parts(build_features.fn.__wrapped__, {})
 
 
-@pytest.mark.parametrize("name", ["storage", "source", "number"])
+@pytest.mark.parametrize("name", ["storage", "source", "number", "maximum_bytes_billed"])
 def test_places_and_numbers_are_not_in_the_key(name: str) -> None:
     assert parts(**{name: "another"}) == parts()
 

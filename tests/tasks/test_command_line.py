@@ -59,6 +59,11 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
         (["--training.regularization", "nan"], "--training.regularization nan: must be a finite number. See --help."),
         (["extra"], "extra: not an option; options begin with --. See --help."),
+        (
+            ["--sample.maximum-bytes-billed", "much"],
+            '--sample.maximum-bytes-billed much: must be an amount of data such as "100 GB", "2 TB" or a number of '
+            "bytes. See --help.",
+        ),
         (["--training.n-negatives", "5"], "--training.n-negatives 5: must be 0 or at least 100. See --help."),
     ],
 )

@@ -18,7 +18,7 @@ from tasks.files import ConflictError, DamagedFileError, StoredFile, Unavailable
 from tasks.gcs_files import GcsFiles
 from tasks.gcs_requests import connect
 from tasks.storage import Storage
-from tests.emulators import Bucket
+from tests.gcs_emulator import Bucket
 from tests.proxy import PASSING, spoiled
 
 TABLE = pa.table({"a": list(range(1000)), "b": [f"text {i}" for i in range(1000)]})

@@ -19,7 +19,7 @@ from tasks.errors import InputError
 from tasks.files import DamagedFileError
 from tasks.records import RecordStore, ReferenceSerializer, require_records, use_storage
 from tasks.references import Census, FileRef
-from tests.emulators import Bucket
+from tests.gcs_emulator import Bucket
 
 CENSUS = Census(n_playlists=1, n_memberships=2, n_tracks=3, n_tracks_with_features=4)
 

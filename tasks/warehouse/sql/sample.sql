@@ -1,5 +1,5 @@
 -- The sample that both extracts share: put before memberships.sql and tracks.sql.
--- Parameters: @seed STRING, @min_tracks INT64, @n_playlists INT64.
+-- Parameters: seed STRING, min_tracks INT64, n_playlists INT64.
 WITH
 clean AS (  -- NaN and infinities become NULL: neither lies between the bounds
     SELECT

