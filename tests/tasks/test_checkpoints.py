@@ -7,11 +7,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Failed
 
 from tasks import checkpoints
-from tasks.checkpoints import checkpoint_key, key_parts
+from tasks.checkpoints import checkpoint_key, is_transient, key_parts
 from tasks.extract import extract_tracks
 from tasks.features import build_features
+from tasks.files import UnavailableError
 from tasks.records import CHECKPOINT_NAME
 from tasks.references import FileRef, Snapshot
 from tasks.train import train_batch
@@ -66,6 +69,15 @@ def test_a_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_tasks_with_the_same_inputs_have_two_keys() -> None:
     assert checkpoint_key("train_batch", {}) != checkpoint_key("other_batch", {})
     assert CHECKPOINT_NAME.fullmatch(checkpoint_key("train_batch", {}))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_worth_it"),
+    [(ConnectionResetError(), True), (UnavailableError("a bucket does not answer"), False), (PermissionError(), False)],
+)
+def test_what_has_been_waited_for_is_not_tried_again(error: OSError, is_worth_it: bool) -> None:
+    run = TaskRun(task_key="t", dynamic_key="0")
+    assert is_transient(train_batch, run, Failed(data=error)) is is_worth_it
 
 
 PLAIN = st.recursive(
