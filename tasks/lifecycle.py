@@ -26,7 +26,6 @@ from tasks.report import COLUMNS, comparison, render_report
 from tasks.runs import Run, RunFailedError
 from tasks.storage import Storage
 
-
 AnyManifest = TypeVar("AnyManifest", bound=RunManifest)
 Close = Callable[[Run, Storage, dict[str, Any]], RunManifest]
 

@@ -52,8 +52,8 @@ def recommend_batch(
 ) -> Recommendations:
     """The `top` tracks of the highest score per playlist that are not in it, whatever part of it was trained on.
 
-    score: the model's logit. Equal scores are ranked by a hash of the track. A playlist without a model gets no row; one
-    that leaves fewer than `top` tracks gets all of them. Memory holds a tile of scores and a row group.
+    score: the model's logit. Equal scores are ranked by a hash of the track. A playlist without a model gets no
+    row; one that leaves fewer than `top` tracks gets all of them. Memory holds a tile of scores and a row group.
     """
     use_one_blas_thread()
     store, playlists = Storage(storage), load_batch(storage, batch)

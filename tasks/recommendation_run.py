@@ -40,7 +40,8 @@ class RecommendationManifest(RunManifest):
 def close_recommendations(run: Run, store: Storage, about: dict[str, Any]) -> RecommendationManifest:
     """Leave manifest and artifacts, and say in a line what there is now."""
     manifest = finish_run(run, store, _describe(run, about), _create_artifacts)
-    run.progress.say(_sentence(manifest))
+    if manifest.models_of:
+        run.progress.say(_sentence(manifest))
     return manifest
 
 
@@ -63,12 +64,13 @@ def _sentence(manifest: RecommendationManifest) -> str:
     reasons = ", ".join(f"{n:,} {status}" for status, n in without.items())
     return (
         f"{manifest.rows:,} recommendations for {manifest.playlists.get(TRAINED, 0):,} playlists from "
-        f"{manifest.models_of or 'no run'}; without a model: {reasons or 'none'}"
+        f"{manifest.models_of}; without a model: {reasons or 'none'}"
     )
 
 
 def _create_artifacts(manifest: RecommendationManifest, store: Storage) -> None:
-    lines = [f"# {manifest.status}", escape_markdown(manifest.message), escape_markdown(_sentence(manifest))]
+    lines = [f"# {manifest.status}", escape_markdown(manifest.message)]
+    lines += [escape_markdown(_sentence(manifest))] if manifest.models_of else []
     create_markdown_artifact("\n\n".join(filter(None, lines)), key="recommendations", description="What this run did")
     if manifest.status == "completed" and (rows := _examples(manifest, store)):
         create_table_artifact(rows, key="recommended-tracks", description="The first tracks of some playlists")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -75,6 +76,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         process.wait(timeout=30)
 
 
+def manifest_after(flow: Flow[..., Any], storage: Path, **parameters: Any) -> dict[str, Any]:
+    """Run any flow in this process on a storage and return its manifest."""
+    before = set(storage.glob("runs/*/manifest.json"))
+    state = flow(storage=str(storage), **parameters, return_state=True)
+    (path,) = set(storage.glob("runs/*/manifest.json")) - before
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    assert manifest["status"] == ("completed" if state.is_completed() else "failed")
+    return manifest
+
+
 RunFlow = Callable[..., dict[str, Any]]
 
 
@@ -82,15 +93,7 @@ RunFlow = Callable[..., dict[str, Any]]
 def run_flow(server: dict[str, str]) -> RunFlow:
     """Run the flow in this process on a storage and return its manifest."""
 
-    def run(storage: Path, **parameters: Any) -> dict[str, Any]:
-        before = set(storage.glob("runs/*/manifest.json"))
-        state = train_playlists(storage=str(storage), **(SMALL | parameters), return_state=True)
-        (path,) = set(storage.glob("runs/*/manifest.json")) - before
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        assert manifest["status"] == ("completed" if state.is_completed() else "failed")
-        return manifest
-
-    return run
+    return lambda storage, **parameters: manifest_after(train_playlists, storage, **(SMALL | parameters))
 
 
 @pytest.fixture(scope="session")
