@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.champion import read_champion
 from tasks.errors import InputError
@@ -19,7 +19,7 @@ RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 RUN_ID = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}")
 TRAINING = "train-playlists"
 
-AnyManifest = TypeVar("AnyManifest", bound=RunManifest)
+Form = TypeVar("Form", bound=BaseModel)
 
 
 def list_runs(store: Storage) -> list[str]:
@@ -90,7 +90,7 @@ def _with_id(store: Storage, name: str) -> Iterator[str]:
         yield from (folder for folder in list_runs(store) if folder.endswith(f"-{name[:8]}"))
 
 
-def read_manifest(store: Storage, folder: str, form: type[AnyManifest]) -> AnyManifest:
+def read_manifest(store: Storage, folder: str, form: type[Form]) -> Form:
     """The manifest of a run; raises InputError if it is missing, or not of this form."""
     try:
         return form.model_validate_json(store.files.read(f"{folder}/manifest.json"))

@@ -26,12 +26,14 @@ LEGEND = (
 def as_table(playlist: ExplainedPlaylist) -> str:
     """For a terminal: whatever names hold, no markup and no control character of theirs is acted upon."""
     title = Text(_heading(playlist))
-    table = Table(title=title, title_justify="left", caption=LEGEND, caption_justify="left", box=box.SIMPLE)
+    table = Table(
+        title=title, title_justify="left", caption=LEGEND, caption_justify="left", box=box.SIMPLE, expand=True
+    )
     for name in COLUMNS:
         if name in NAMES:
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
         else:
-            table.add_column(name, justify="right", min_width=max(len(name), len("in it")))
+            table.add_column(name, justify="right", width=max(len(name), len("in it")))
     for tracks in (playlist.inside, playlist.recommended):
         for cells in _rows(tracks, is_ranked=tracks is playlist.recommended):
             table.add_row(*(Text(cell) for cell in cells))

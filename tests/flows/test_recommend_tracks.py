@@ -138,8 +138,7 @@ def test_a_playlist_that_is_shown_is_the_same_as_in_the_files(served: tuple[Path
 
 @pytest.mark.parametrize("name", ["nonsense", "../../etc/passwd", "00000000", "runs/20200101T000000Z-00000000"])
 def test_a_run_that_is_not_there_is_one_sentence(name: str, served: tuple[Path, Row]) -> None:
-    storage, manifest = served
-    said = message(storage=str(storage), run=name)
+    said = message(storage=str(served[0]), run=name)
     assert name.removeprefix("runs/") in said and ("no run is called" in said or "has no finished run" in said)
 
 
