@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import InputError
 from tasks.storage import Storage
@@ -12,11 +12,23 @@ from tasks.storage import Storage
 CHAMPION = "champion.json"
 
 
+class Decision(BaseModel):
+    """Why a run was published, in a sentence; champion: the run that it was compared with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    verdict: Literal["publish", "keep", "unchanged"]
+    sentence: str
+    champion: str | None = None
+
+
 class Publication(BaseModel):
-    """One run that was published; run: its folder, relative to the storage root."""
+    """A run that was published; run: its folder, relative to the storage root."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     run: Annotated[str, Field(pattern=r"^runs/\d{8}T\d{6}Z-[0-9a-f]{8}$")]
+    run_id: str
+    published: AwareDatetime
+    decision: Decision
 
 
 class Champion(BaseModel):
@@ -24,7 +36,7 @@ class Champion(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     current: Publication
-    history: list[Publication]
+    history: list[Publication] = []
 
 
 def read_champion(storage: Storage) -> Champion | None:

@@ -101,8 +101,8 @@ def choose_runs(store: Storage, finished: list[str], keep: int) -> list[str]:
     if champion := read_champion(store):
         if champion.current.run not in about:
             raise InputError(
-                f"the champion {champion.current.run} has no manifest, so that nobody knows what belongs to it: publish "
-                "another run first."
+                f"the champion {champion.current.run} has no manifest, so that nobody knows what belongs to it: "
+                "publish another run first."
             )
         kept |= {champion.current.run, *(one.run for one in champion.history)} & set(about)
     kept |= {about[folder].models_of for folder in kept} & set(about)

@@ -129,6 +129,14 @@ def data_files(storage: Path) -> set[str]:
     return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*") if path.suffix != ".part"}
 
 
+def crown(storage: Path, run: str, *history: str) -> None:
+    """Make a run the champion of a storage, and others what was champion before; paths as they come."""
+    decision = {"verdict": "publish", "sentence": "said by a test"}
+    about = {"published": "2026-01-01T00:00:00Z", "decision": decision}
+    current, *former = ({"run": folder, "run_id": folder[-8:]} | about for folder in (run, *history))
+    (storage / "champion.json").write_text(json.dumps({"current": current, "history": former}))
+
+
 def manifest_of(storage: Path) -> dict[str, Any]:
     """The manifest of the only run of a storage."""
     (path,) = storage.glob("runs/*/manifest.json")

@@ -39,8 +39,10 @@ def top_k_outside(scores: Numbers, inside: Ints, k: int, tie_order: Ints) -> NDA
 
     Returns (min(k, n - len(inside)),) positions. Among the k + len(inside) best at most len(inside) are inside.
     """
+    is_outside = np.ones(scores.size, bool)
+    is_outside[inside] = False
     best = top_k(scores, k + inside.size, tie_order)
-    return best[~np.isin(best, inside)][:k]
+    return best[is_outside[best]][:k]
 
 
 def count_above(levels: Numbers, scores: Numbers, *, or_equal: bool = False) -> NDArray[np.int64]:
