@@ -15,12 +15,14 @@ from tasks.command_line import run_command
 from tasks.errors import InputError
 from tasks.explain_playlist import explain_playlist
 from tasks.lifecycle import execute_run
+from tasks.load_recommendations import load_recommendations
 from tasks.parameters import ComputeParameters
 from tasks.past_runs import ModelRun
 from tasks.playlist_view import as_markdown, as_table
 from tasks.recommend import find_model_run, recommend_batch
 from tasks.recommendation_run import close_recommendations
 from tasks.runs import Run
+from tasks.warehouse.bigquery_replace import parse_table
 
 MANY, FEW = 500, 20  # tracks of every playlist, and of one that is shown
 
@@ -32,6 +34,7 @@ def recommend_tracks(
     run: str = "champion",
     top: Annotated[int, Field(ge=0, le=100_000)] = 0,
     playlist: str = "",
+    destination: str = "",
     compute: ComputeParameters = ComputeParameters(),
     fresh: bool = False,
 ) -> str | State[Any]:
@@ -42,15 +45,16 @@ def recommend_tracks(
         run: Whose models: "champion", "latest", or the folder or id of a run of train-playlists.
         top: How many tracks per playlist; 0 takes 500, or 20 of a single one.
         playlist: The id of a playlist, to be told what its model would add and why; nothing is written then.
+        destination: A BigQuery table to replace by the recommendations, bigquery://project/dataset/table?location=EU.
         compute: How much of the machine is used.
         fresh: Compute everything again, whatever is in the storage.
     """
     if playlist:
         return show_playlist(storage, run, playlist, top or FEW)
     return execute_run(
-        lambda stages: recommend_all(stages, storage, run, top or MANY),
+        lambda stages: recommend_all(stages, storage, run, top or MANY, destination),
         storage=storage,
-        parameters={"run": run, "top": top or MANY},
+        parameters={"run": run, "top": top or MANY, "destination": destination},
         workers=compute.workers or os.cpu_count() or 1,
         fresh=fresh,
         close=close_recommendations,
@@ -67,12 +71,14 @@ def show_playlist(storage: str, run: str, playlist_id: str, top: int) -> str | S
     return as_table(explained)
 
 
-def recommend_all(stages: Run, storage: str, run: str, top: int) -> None:
-    """Find the models, and recommend from them batch by batch."""
+def recommend_all(stages: Run, storage: str, run: str, top: int, destination: str) -> None:
+    """Find the models, recommend from them batch by batch, and load the recommendations if there is a destination."""
+    if destination:
+        parse_table(destination)  # before anything is computed
     models: ModelRun = stages.one(find_model_run, storage=storage, run=run)
     served = models.served
     stages.progress.expect(len(served.models))
-    stages.each(
+    batches = stages.each(
         recommend_batch,
         {"batch": served.preparation.batches, "models": served.models},
         storage=storage,
@@ -83,6 +89,8 @@ def recommend_all(stages: Run, storage: str, run: str, top: int) -> None:
         trained_on=served.fold,
         top=top,
     )
+    if destination:
+        stages.one(load_recommendations, storage=storage, batches=batches, destination=destination)
 
 
 if __name__ == "__main__":

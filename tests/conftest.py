@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from flows.train_playlists import train_playlists
 from tasks.parameters import FeatureParameters, SampleParameters, TrainingParameters
 from tasks.server import answers
+from tests.emulators import bigquery, bigquery_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_WAREHOUSE = ROOT / "deployments" / "sample_warehouse"

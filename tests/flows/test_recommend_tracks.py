@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -18,6 +19,7 @@ from tasks.parameters import SampleParameters
 from tasks.past_runs import find_models
 from tasks.storage import Storage
 from tests.conftest import RunFlow, computed, crown, manifest_after, manifest_of
+from tests.emulators import PROJECT, BigQuery
 from tests.flows.test_report import HOSTILE, hostile_source
 from tests.integration.processes import finish, interrupt_when, n_records, start
 from tests.warehouses import member, varied_tracks, write
@@ -98,7 +100,7 @@ def test_the_manifest_says_where_they_come_from(served: tuple[Path, Row]) -> Non
     (models_of,) = [path.parent for path in storage.glob("runs/*/report.html")]
     assert manifest["models_of"] == models_of.relative_to(storage).as_posix()
     assert (manifest["playlists"], manifest["rows"]) == ({"trained": 24}, 24 * 500)
-    assert manifest["parameters"] == {"run": "latest", "top": 500}
+    assert manifest["parameters"] == {"run": "latest", "top": 500, "destination": ""}
     assert computed(manifest) == {"find_model_run": 1, "recommend_batch": 3}
 
 
@@ -207,3 +209,25 @@ def test_hostile_names_are_only_text(hostile: Path) -> None:
         assert shown.replace("\n", "").isprintable()
     said = message(storage=str(hostile), run="latest", playlist="<script>\n")
     assert "there is no playlist '<script>\\n' among the 10" in said and "\n" not in said
+
+
+def test_recommendations_are_loaded_into_a_table_in_place_of_others(
+    served: tuple[Path, Row], bigquery: BigQuery
+) -> None:
+    storage, first = served
+    bigquery.client.create_dataset(f"{PROJECT}.recommended", exists_ok=True)
+    destination = f"bigquery://{PROJECT}/recommended/tracks?location=EU"
+    for top in (3, 500):
+        manifest = manifest_after(recommend_tracks, storage, run=first["models_of"], top=top, destination=destination)
+        assert manifest["status"] == "completed", manifest["message"]
+    rows = bigquery.client.query(f"SELECT * FROM `{PROJECT}.recommended.tracks` ORDER BY playlist_id, rank").result()
+    found = pd.DataFrame([dict(row) for row in rows])
+    expected = recommended(storage, manifest)
+    assert found.astype({"rank": "int32"}).equals(expected)
+    assert len(found) == 24 * 500 and manifest["files"] == first["files"]
+
+
+def test_a_wrong_destination_is_said_before_anything_is_computed(served: tuple[Path, Row]) -> None:
+    state = recommend_tracks(storage=str(served[0]), run="latest", top=7, destination="table", return_state=True)
+    assert str(state.message).startswith("destination 'table' is no table")
+    assert not json.loads(max(served[0].glob("runs/*/manifest.json")).read_text())["tasks"]
