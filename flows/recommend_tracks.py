@@ -67,6 +67,8 @@ def show_playlist(storage: str, run: str, playlist_id: str, top: int) -> str | S
         explained = explain_playlist(storage, find_model_run(storage, run), playlist_id, top)
     except InputError as error:
         return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=f"storage {storage!r} cannot be read ({error.strerror or error}).")
     create_markdown_artifact(as_markdown(explained), key="playlist", description="What its model would add, and why")
     return as_table(explained)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import signal
@@ -146,6 +145,12 @@ def test_a_run_that_is_not_there_is_one_sentence(name: str, served: tuple[Path, 
     assert name.removeprefix("runs/") in said and ("no run is called" in said or "has no finished run" in said)
 
 
+def test_a_storage_that_is_a_file_is_one_sentence(tmp_path: Path, server: dict[str, str]) -> None:
+    (tmp_path / "file").write_text("x")
+    for options in ({}, {"playlist": "any"}):
+        assert f"storage '{tmp_path}/file'" in message(storage=str(tmp_path / "file"), **options)
+
+
 def test_a_run_of_another_kind_is_one_sentence(served: tuple[Path, Row]) -> None:
     storage, manifest = served
     assert "of another flow" in message(storage=str(storage), run=manifest["run_id"])
@@ -228,6 +233,6 @@ def test_recommendations_are_loaded_into_a_table_in_place_of_others(
 
 
 def test_a_wrong_destination_is_said_before_anything_is_computed(served: tuple[Path, Row]) -> None:
-    state = recommend_tracks(storage=str(served[0]), run="latest", top=7, destination="table", return_state=True)
-    assert str(state.message).startswith("destination 'table' is no table")
-    assert not json.loads(max(served[0].glob("runs/*/manifest.json")).read_text())["tasks"]
+    manifest = manifest_after(recommend_tracks, served[0], run="latest", top=7, destination="table")
+    assert manifest["message"].startswith("destination 'table' is no table")
+    assert manifest["tasks"] == {}
