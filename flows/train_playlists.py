@@ -12,7 +12,7 @@ from flows.experiment import Experiment
 from tasks.command_line import run_command
 from tasks.errors import SourceChangedError
 from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
-from tasks.lifecycle import execute_run
+from tasks.lifecycle import close_training, execute_run
 from tasks.parameters import (
     ComputeParameters,
     EvaluationParameters,
@@ -80,11 +80,12 @@ def train_playlists(
     groups |= {"publication": publication}
     return execute_run(
         train_evaluate_and_publish,
-        source=source,
         storage=storage,
         parameters={name: group.model_dump() for name, group in groups.items()},
         workers=compute.workers or os.cpu_count() or 1,
         fresh=fresh,
+        close=close_training,
+        source=source,
     )
 
 

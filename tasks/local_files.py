@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,10 +103,13 @@ class LocalFiles:
                 yield StoredFile(name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def delete(self, path: str) -> None:
-        """Delete a file."""
+        """Delete a file; the folder of a run goes with its last one."""
         self._at(path).unlink(missing_ok=True)
+        if Path(path).parts[:-2] == ("runs",):
+            with contextlib.suppress(OSError):  # not empty yet
+                self._at(path).parent.rmdir()
 
-    @contextmanager
+    @contextlib.contextmanager
     def scratch(self, folder: str) -> Iterator[Path]:
         """A random name in the folder of the final file, so that publishing is a rename."""
         self._at(folder).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import threadpoolctl
 from prefect.client.schemas.objects import State
@@ -71,11 +71,10 @@ class Sample(BaseModel):
     tracks_by_n_playlists: list[tuple[int, int]]
 
 
-class Manifest(BaseModel):
-    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left.
+class RunManifest(BaseModel):
+    """What every run says of itself. folder: its own, relative to the storage root, as are all paths here.
 
-    bytes_processed: by stage, what a warehouse that bills said its query would process when it was made; if the stage
-    is reused in this run (tasks), that was in an earlier one.
+    files: what each stage left. records: the checkpoints that the run made or used, which it would use again.
     """
 
     status: Literal["completed", "failed"]
@@ -89,14 +88,28 @@ class Manifest(BaseModel):
     project_version: str = Field(default_factory=lambda: version("playlist-models"))
     library_versions: dict[str, str] = Field(default_factory=lambda: library_versions() | prefect_version())
     blas: list[str] = Field(default_factory=lambda: blas_kernels())
+    parameters: dict[str, Any]
+    tasks: dict[str, TaskCounts]
+    files: FilesByStage = Field(default_factory=dict)
+    records: list[str]
+
+    def failed(self, fault: str) -> Self:
+        """The same run, failed for one more reason."""
+        return self.model_copy(update={"status": "failed", "message": f"{self.message} {fault}".strip()})
+
+
+class Manifest(RunManifest):
+    """One run that trained models.
+
+    bytes_processed: by stage, what a warehouse that bills said its query would process when it was made; if the stage
+    is reused in this run (tasks), that was in an earlier one.
+    """
+
     source: str
     snapshot: dict[str, str] | None = None
-    parameters: dict[str, Any]
     census: Census | None = None
     bytes_processed: dict[str, int] = Field(default_factory=dict)
     sample: Sample | None = None
-    tasks: dict[str, TaskCounts]
-    files: FilesByStage
     models: dict[str, int] = Field(default_factory=dict)
     regularization: Regularization | None = None
     explanation: Explanation | None = None
@@ -112,10 +125,9 @@ class Manifest(BaseModel):
         blocks = [] if features["audio"] == "none" else [f"{features['audio']} audio"]
         return ", ".join(blocks + [name for name in ("embeddings", "catalogue", "affinity") if features[name]])
 
-    def failed(self, fault: str) -> Manifest:
+    def failed(self, fault: str) -> Self:
         """The same run, failed for one more reason; a failed run is never published."""
-        fault = f"{self.message} {fault}".strip()
-        return self.model_copy(update={"status": "failed", "message": fault, "decision": None})
+        return super().failed(fault).model_copy(update={"decision": None})
 
 
 def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def score_batch(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[dic
 def score_models(scene: Scene, playlists: Batch, models: FileRef) -> Iterator[Scores | None]:
     """The models' logits of all tracks, playlist by playlist; None without a model.
 
-    playlists: a batch, or some of its playlists; models: the file of the whole batch.
+    playlists: a batch, or some of its playlists; models: the file of the whole batch. Scores are good until the next
+    playlist's are asked for.
     """
     has_model, coef, playlist_coef, intercept = read_models(scene, playlists, models)
     X = load_matrix(scene.storage, scene.features.file)

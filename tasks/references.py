@@ -196,6 +196,18 @@ class Explanation(Reference):
     base_rate: float | None
 
 
+class Recommendations(Reference):
+    """What the models of one batch would add.
+
+    file: columns playlist_id, rank (from 1), track_id, score, sorted by the first two. playlists_by_status: how many
+    playlists have a model, and how many have none for which reason (tasks/ml/statuses.py).
+    """
+
+    kind: Literal["recommendations"] = "recommendations"
+    file: FileRef
+    playlists_by_status: dict[str, int]
+
+
 Result = Annotated[
     FileRef
     | Extract
@@ -209,7 +221,8 @@ Result = Annotated[
     | Evaluation
     | Summary
     | ModelCounts
-    | Explanation,
+    | Explanation
+    | Recommendations,
     Field(discriminator="kind"),
 ]
 

@@ -89,10 +89,12 @@ class Run:
         for counts in self.tasks.values():
             counts.failures.clear()
 
-    def checkpoint_keys(self) -> list[str]:
-        """The record names of all task runs that were computed and should have one; what is reused has one."""
+    def checkpoint_keys(self, *, is_computed: bool = False) -> list[str]:
+        """The record names of all finished task runs that have one, or of those only that were computed in this run."""
         states = [future.state for future in self.futures]
-        records: list[Any] = [state.data for state in states if state.is_completed() and state.name != "Cached"]
+        records: list[Any] = [
+            state.data for state in states if state.is_completed() and not (is_computed and state.name == "Cached")
+        ]
         return [record.metadata.storage_key for record in records if record.metadata.serializer.type == "reference"]
 
 

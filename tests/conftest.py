@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -92,6 +93,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         EventsWorker.drain_all()
 
 
+def manifest_after(flow: Flow[..., Any], storage: Path, **parameters: Any) -> dict[str, Any]:
+    """Run any flow in this process on a storage and return its manifest."""
+    before = set(storage.glob("runs/*/manifest.json"))
+    state = flow(storage=str(storage), **parameters, return_state=True)
+    (path,) = set(storage.glob("runs/*/manifest.json")) - before
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    assert manifest["status"] == ("completed" if state.is_completed() else "failed")
+    return manifest
+
+
 RunFlow = Callable[..., dict[str, Any]]
 
 
@@ -99,15 +110,7 @@ RunFlow = Callable[..., dict[str, Any]]
 def run_flow(server: dict[str, str]) -> RunFlow:
     """Run the flow in this process on a storage and return its manifest."""
 
-    def run(storage: Path, **parameters: Any) -> dict[str, Any]:
-        before = set(storage.glob("runs/*/manifest.json"))
-        state = train_playlists(storage=str(storage), **(SMALL | parameters), return_state=True)
-        (path,) = set(storage.glob("runs/*/manifest.json")) - before
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        assert manifest["status"] == ("completed" if state.is_completed() else "failed")
-        return manifest
-
-    return run
+    return lambda storage, **parameters: manifest_after(train_playlists, storage, **(SMALL | parameters))
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +144,14 @@ def computed(manifest: dict[str, Any]) -> dict[str, int]:
 def data_files(storage: Path) -> set[str]:
     """What stands under a final name; SIGKILL may leave a temporary file beside it, which nobody reads."""
     return {path.relative_to(storage).as_posix() for path in storage.glob("data/*/*") if path.suffix != ".part"}
+
+
+def crown(storage: Path, run: str, *history: str) -> None:
+    """Make a run the champion of a storage, and others what was champion before; paths as they come."""
+    decision = {"verdict": "publish", "sentence": "said by a test"}
+    about = {"published": "2026-01-01T00:00:00Z", "decision": decision}
+    current, *former = ({"run": folder, "run_id": folder[-8:]} | about for folder in (run, *history))
+    (storage / "champion.json").write_text(json.dumps({"current": current, "history": former}))
 
 
 def manifest_of(storage: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
+SOURCES = ("sound", "artist", "album", "catalogue")
+
 
 def group_of(column: str) -> str:
     """The group of a column: its name without a trailing number (energy_3: energy, artist_vector_17: artist_vector)."""
@@ -32,6 +34,25 @@ def split_coefficients(columns: Sequence[str], coef: Floats) -> tuple[list[str],
     C = np.zeros((len(columns), len(groups)))
     C[np.arange(len(columns)), [groups.index(name) for name in names]] = coef
     return groups, C
+
+
+def source_of(column: str) -> str:
+    """What a column tells of a track: "artist", "album", "catalogue" (how many tracks these have) or "sound"."""
+    kind, _, rest = column.partition("_")
+    if kind not in ("artist", "album"):
+        return "sound"
+    return "catalogue" if rest == "n_tracks" else kind
+
+
+def contributions_by_source(columns: Sequence[str], coef: Floats, values: Floats) -> NDArray[np.float64]:
+    """What each of SOURCES adds to n logits, (n, 4), in their order.
+
+    columns, coef: (d,). values: (n, d), measured from wherever a contribution is to be 0.
+    """
+    places = [SOURCES.index(source_of(column)) for column in columns]
+    C = np.zeros((len(columns), len(SOURCES)))
+    C[np.arange(len(columns)), places] = coef
+    return values.astype(np.float64) @ C
 
 
 def dense_contributions(candidates: Floats, held_out: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -34,6 +34,17 @@ def top_k(scores: Numbers, k: int, tie_order: Ints) -> NDArray[np.intp]:
     return chosen[np.lexsort((~tie_order[chosen], scores[chosen]))[::-1]]
 
 
+def top_k_outside(scores: Numbers, inside: Ints, k: int, tie_order: Ints) -> NDArray[np.intp]:
+    """`top_k` among the positions that are not `inside` (each once), as positions among all.
+
+    Returns (min(k, n - len(inside)),) positions. Among the k + len(inside) best at most len(inside) are inside.
+    """
+    is_outside = np.ones(scores.size, bool)
+    is_outside[inside] = False
+    best = top_k(scores, k + inside.size, tie_order)
+    return best[is_outside[best]][:k]
+
+
 def count_above(levels: Numbers, scores: Numbers, *, or_equal: bool = False) -> NDArray[np.int64]:
     """For each level the number of scores above it, or at or above it.
 

@@ -52,13 +52,15 @@ def test_tiles_hold_few_models_and_say_the_same(
     X, coef, intercept = models(50)
     sizes: list[int] = []
 
-    def spy(*args: Any, **options: Any) -> np.ndarray:
-        sizes.append(len(args[1]))
-        return score_tracks(*args, **options)
+    fill = scoring._fill
+
+    def spy(scores: np.ndarray, X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> None:
+        sizes.append(len(coef))
+        fill(scores, X, coef, intercept)
 
     monkeypatch.setattr(scoring, "TILE_BYTES", int(models_in_a_tile * 50 * np.dtype(dtype).itemsize))
-    monkeypatch.setattr(scoring, "score_tracks", spy)
-    scores = np.array(list(score_in_tiles(X, coef, intercept, dtype=dtype)))
+    monkeypatch.setattr(scoring, "_fill", spy)
+    scores = np.array([row.copy() for row in score_in_tiles(X, coef, intercept, dtype=dtype)])
     assert max(sizes) == min(5, max(1, int(models_in_a_tile)))
     assert scores.dtype == dtype
     np.testing.assert_allclose(scores, decision_function(X, coef, intercept), atol=1e-4)

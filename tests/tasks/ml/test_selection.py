@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.ml.selection import count_above, top_k
+from tasks.ml.selection import count_above, top_k, top_k_outside
 
 
 def best_by_full_sort(scores, k, tie_order):
@@ -23,6 +23,18 @@ def test_top_k_is_the_head_of_a_full_sort(seed, n, k, n_levels, dtype):
     scores = (rng.pareto(1.0, n) * n_levels / 10).clip(0, 10**9).astype(dtype)
     tie_order = rng.permutation(n) * 3 - n
     assert top_k(scores, k, tie_order).tolist() == best_by_full_sort(scores, k, tie_order)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), n=st.integers(0, 300), k=st.integers(0, 320), n_levels=st.sampled_from([1, 5, 1000])
+)
+def test_top_k_outside_is_the_head_of_a_full_sort_without_those_inside(seed, n, k, n_levels):
+    rng = np.random.default_rng(seed)
+    scores, tie_order = rng.integers(0, n_levels, n).astype(float), rng.permutation(n)
+    inside = rng.permutation(n)[: rng.integers(0, n + 1)]
+    expected = [i for i in best_by_full_sort(scores, n, tie_order) if i not in set(inside.tolist())][:k]
+    assert top_k_outside(scores, inside, k, tie_order).tolist() == expected
 
 
 @pytest.mark.parametrize("n_nonzero", [0, 3, 99, 100, 101, 400])
