@@ -25,14 +25,24 @@ from tasks.report import COLUMNS, comparison, render_report
 from tasks.runs import Run, RunFailedError
 from tasks.storage import Storage
 
+Close = Callable[[Run, Storage, str, dict[str, Any]], Manifest]
+
 
 def execute_run(
-    stages: Callable[[Run], None], *, source: str, storage: str, parameters: dict[str, Any], workers: int, fresh: bool
+    stages: Callable[[Run], None],
+    *,
+    source: str,
+    storage: str,
+    parameters: dict[str, Any],
+    workers: int,
+    fresh: bool,
+    close: Close | None = None,
 ) -> str | State[Any]:
-    """Execute the stages of the current flow run on a storage, and leave a manifest and a report, failed or not.
+    """Execute the stages of the current flow run on a storage, and leave a manifest, failed or not.
 
-    (An interrupted run leaves neither: its checkpoints are all that the next one needs.) Returns where the manifest
-    is, or a Failed state whose message is one sentence. An unexpected error propagates after the manifest is written.
+    close: leaves what this flow leaves in the end; by default a training's report, artifacts and table. (An interrupted
+    run leaves nothing: its checkpoints are all that the next one needs.) Returns where the manifest is, or a Failed
+    state whose message is one sentence. An unexpected error propagates after the manifest is written.
     """
     about = {"source": source, "parameters": parameters, "started": datetime.now(UTC)}
     try:
@@ -42,6 +52,7 @@ def execute_run(
     except InputError as error:
         return Failed(message=str(error))
     use_storage(storage)
+    close = close or close_training
     with ExitStack() as stack:
         if fresh:
             stack.enter_context(temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}))
@@ -52,9 +63,9 @@ def execute_run(
         except (InputError, RunFailedError) as error:
             fault = str(error)
         except Exception as error:
-            _close(run, store, f"the run ended unexpectedly: {type(error).__name__}: {error}", about)
+            close(run, store, f"the run ended unexpectedly: {type(error).__name__}: {error}", about)
             raise
-        manifest = _close(run, store, fault, about)
+        manifest = close(run, store, fault, about)
     if manifest.message:
         return Failed(message=manifest.message)
     return f"{storage.rstrip('/')}/{manifest.folder}/manifest.json"
@@ -73,16 +84,27 @@ def _fault(run: Run, storage: str) -> str:
     )
 
 
-def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
+def close_training(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
     """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
-    manifest = _describe(run, fault, about)
+    manifest = describe_run(run, fault, about)
     try:
         store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
     except OSError as error:
         manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
-    manifest = _write(manifest, store)
+    manifest = write_manifest(manifest, store)
+    complete_history(run, lambda: create_artifacts(manifest, store))
+    if rows := comparison(manifest):
+        heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
+        run.progress.show_table(heading, list(COLUMNS), rows)
+    run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
+    say_run_page(run, manifest)
+    return manifest
+
+
+def complete_history(run: Run, make_artifacts: Callable[[], None]) -> None:
+    """Let Prefect's server show artifacts, a full progress bar, and the end of every task run."""
     try:
-        create_artifacts(manifest, store)
+        make_artifacts()
         run.progress.finish()
         if late := wait_for_history([future.task_run_id for future in run.futures]):
             get_run_logger().warning("Prefect's server has not recorded the end of %d task runs", late)
@@ -90,16 +112,16 @@ def _close(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manif
         run.progress.say(
             f"Prefect's server does not answer ({type(error).__name__}): this run lacks its artifacts there."
         )
-    if rows := comparison(manifest):
-        heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
-        run.progress.show_table(heading, list(COLUMNS), rows)
-    run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
+
+
+def say_run_page(run: Run, manifest: Manifest) -> None:
+    """Print where Prefect shows this run, if it does."""
     if url := url_for("flow-run", obj_id=manifest.run_id):
         run.progress.say(f"Prefect: {url}")
-    return manifest
 
 
-def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
+def describe_run(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
+    """The manifest of a run whose stages have been tried; fault: why it is not good, or ""."""
     run_id = str(runtime.flow_run.id)
     return Manifest(
         status="failed" if fault else "completed",
@@ -115,7 +137,7 @@ def _describe(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
     )
 
 
-def _write(manifest: Manifest, store: Storage) -> Manifest:
+def write_manifest(manifest: Manifest, store: Storage) -> Manifest:
     """Write the manifest; if that fails, return one that says so."""
     manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:

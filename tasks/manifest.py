@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
+from tasks.load_summary import LoadSummary, summarize_load
 from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
 
 
@@ -92,6 +93,7 @@ class Manifest(BaseModel):
     explanation: Explanation | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
     served: Served | None = None
+    loaded: LoadSummary | None = None
 
     def recipe(self) -> str:
         """The features in a few words: "notebook", or the blocks, such as "spline audio, embeddings, affinity"."""
@@ -112,6 +114,7 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
         "census": results.get("count_playlists"),
         "regularization": results.get("choose_regularization"),
         "explanation": results.get("explain_models"),
+        "loaded": summarize_load(results),
         "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
     }
     if snapshot := results.get("read_snapshot"):

@@ -38,3 +38,13 @@ TRACKS = pa.schema(
     [(name, pa.string()) for name in ("track_id", "artist_name", "track_name", "album_name")]
     + [(name, pa.float64()) for name in FEATURES]
 )
+
+ARROW_TYPES = {"id": pa.string(), "text": pa.string(), "number": pa.float64()}
+
+# How loaded tables are written: every id as text, so that 7 and "007" stay apart and parts agree on the type.
+SCHEMAS = {
+    table: pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()]) for table, columns in TABLES.items()
+}
+
+# Without these a row says nothing; the other columns may be NULL.
+KEYS = {"playlists": ("unique_pid", "track_uri"), "tracks_headers": ("trackid",)}
