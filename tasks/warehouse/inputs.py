@@ -8,26 +8,27 @@ from pathlib import Path
 
 from tasks.errors import InputError
 
-SLICES = "mpd.slice.*.json"
-PATTERNS = {"slice": (SLICES,), "parquet": ("*.parquet",), "csv": ("*.csv",), "tsv": ("*.tsv",)}
+PATTERNS = {"slice": "mpd.slice.*.json", "parquet": "*.parquet", "csv": "*.csv", "tsv": "*.tsv"}
 SUFFIXES = {".json": "slice", ".parquet": "parquet", ".csv": "csv", ".tsv": "tsv"}
 
 
 def find_files(option: str, given: str, *, forms: tuple[str, ...]) -> list[tuple[Path, str]]:
     """The files that `given` names, sorted, each with its form (slice, parquet, csv or tsv).
 
-    given: a file; a folder, of which the files of one form count; or a pattern such as `parts/*.csv`. option: what to
-    call it in an error. Raises InputError if nothing is there, or more than one form, or one that is not in `forms`.
+    given: a file; a folder, of which only the slices count if there are some; or a pattern such as `parts/*.csv`.
+    option: what to call it in an error. Raises InputError if nothing is there, or more than one form, or one that is
+    not in `forms`.
     """
     path = Path(given).expanduser()
     if not given or "://" in given:
         raise InputError(f"{option} {given!r} is no local file, folder or pattern: give one.")
     if path.is_dir():
-        found = [file for form in forms for pattern in PATTERNS[form] for file in path.glob(pattern)]
+        by_form = {form: list(path.glob(PATTERNS[form])) for form in forms}
+        found = by_form.get("slice") or [file for files in by_form.values() for file in files]
     else:
         found = [path] if path.is_file() else [Path(name) for name in glob.glob(str(path))]  # noqa: PTH207  # absolute too
     files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
-    wanted = ", ".join(pattern for form in forms for pattern in PATTERNS[form])
+    wanted = ", ".join(PATTERNS[form] for form in forms)
     if not files:
         raise InputError(f"{option} {given!r} has no files to load (seen from {Path.cwd()}): give {wanted}.")
     with_forms = [(file, SUFFIXES.get(file.suffix.lower(), "")) for file in files]
