@@ -23,6 +23,7 @@ from prefect.states import Completed
 from prefect.tasks import Task
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.errors import NO_ROOM
 from tasks.files import DamagedFileError
 from tasks.fingerprint import code_fingerprint, library_versions
 from tasks.records import RecordStore, ReferenceSerializer
@@ -30,7 +31,7 @@ from tasks.references import Reference
 from tasks.storage import Storage
 
 LASTING = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-LASTING_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+LASTING_NUMBERS = (*NO_ROOM, errno.EROFS)
 # Where things are and what they are called changes no result.
 UNKEYED = frozenset({"storage", "source", "number"})
 

@@ -6,11 +6,14 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import cyclopts
+import httpx
 from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -21,13 +24,14 @@ from tasks.server import answers
 
 OPTIONS = cyclopts.Parameter(negative_iterable=())  # no --training.empty-regularization
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
+PATIENCE_SECONDS = 60.0  # a server may be restarted under a run
 
 
 def run_command(flow: Flow[..., Any]) -> None:
     """Run a flow with the options of the command line, print what it returns, and exit.
 
-    Exit code 0 after a good run, 1 with one sentence on standard error after a failed one or a wrong option, 130 after
-    SIGINT or SIGTERM.
+    Exit code 0 after a good run, 1 with one sentence on standard error after a failed one, a wrong option or the loss
+    of Prefect's server, 130 after SIGINT or SIGTERM.
     """
     name = f"python -m flows.{flow.fn.__name__}"
     app = cyclopts.App(
@@ -47,8 +51,9 @@ def run_command(flow: Flow[..., Any]) -> None:
     try:
         state: State[Any] = flow(*bound.args, **bound.kwargs, return_state=True)  # type: ignore[assignment]
     except KeyboardInterrupt:
-        print(f"{flow.name}: interrupted; the same command goes on from what is finished.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _leave(f"{flow.name}: interrupted; the same command goes on from what is finished.", INTERRUPTED)
+    except httpx.TransportError:
+        _leave(_lost_server(PREFECT_API_URL.value()), 1)
     if not state.is_completed():
         sys.exit(f"{flow.name}: {state.message}")
     try:
@@ -70,6 +75,37 @@ def _check_server() -> None:
             f"no Prefect server answers at PREFECT_API_URL={url}: start it (make server), correct the address (it ends "
             "in /api), or unset the variable."
         )
+    else:
+        threading.Thread(target=watch_server, args=(url, PATIENCE_SECONDS), daemon=True).start()
+
+
+def watch_server(api_url: str, patience_seconds: float) -> None:
+    """End the process with a sentence once its Prefect server has not answered for so many seconds.
+
+    Without a server Prefect waits many seconds at every step of a run; what is finished is in the storage.
+    """
+    heard = time.monotonic()
+    while time.monotonic() - heard < patience_seconds:
+        time.sleep(min(2.0, patience_seconds / 4))
+        if answers(api_url):
+            heard = time.monotonic()
+    _leave(_lost_server(api_url), 1)
+
+
+def _lost_server(api_url: str | None) -> str:
+    return (
+        f"the Prefect server at {api_url or 'its temporary address'} no longer answers: start it again (make server); "
+        "the same command goes on from what is finished."
+    )
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    """Say why and exit; at once if there is no server, where Prefect would try for long to deliver its events."""
+    print(message, file=sys.stderr, flush=True)
+    url = PREFECT_API_URL.value()
+    if url and not answers(url):
+        os._exit(code)
+    sys.exit(code)
 
 
 def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:
@@ -83,6 +119,8 @@ def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:
 
 
 def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        return f"{' '.join(error.unused_tokens or [])}: not an option; options begin with --. See --help."
     if not isinstance(error.__cause__, ValidationError):
         return " ".join(str(error).split())
     rule = error.__cause__.errors()[0]["msg"].replace("Input should be", "must be").removeprefix("Value error, ")

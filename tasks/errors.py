@@ -1,5 +1,9 @@
 """The exceptions that are meant to be read by the person who started a run."""
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # an OSError that passes when somebody makes room
+
 
 class InputError(Exception):
     """An expected mistake: one sentence that says what is wrong, with the offending value, and what to do.

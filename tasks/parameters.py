@@ -87,19 +87,19 @@ class TrainingParameters(Group):
         description="Playlists per task, the grain of resuming; 0 chooses. Lower loses less when interrupted, higher "
         "has less overhead.",
     )
-    regularization: Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(min_length=1, max_length=20)] = (
-        Field(
-            default=(0.3,),
-            description="scikit-learn's C. Lower keeps coefficients smaller, higher follows the train tracks closer. "
-            "Of several, the one that ranks the inner fold best is taken for all playlists.",
-        )
+    regularization: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)], ...], Field(min_length=1, max_length=20)
+    ] = Field(
+        default=(0.3,),
+        description="scikit-learn's C. Lower keeps coefficients smaller, higher follows the train tracks closer. "
+        "Of several, the one that ranks the inner fold best is taken for all playlists.",
     )
     n_negatives: Annotated[int, Field(ge=0, le=10_000_000), AfterValidator(none_or_enough)] = Field(
         default=0,
         description="How many tracks stand for all negatives; 0 takes all. A few thousand make large samples fast, "
         "at a small loss.",
     )
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         default=0.05,
         description="The run fails if a larger part of the trainable playlists gets no converged model.",
     )

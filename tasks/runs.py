@@ -11,7 +11,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from tasks.errors import InputError
+from tasks.errors import NO_ROOM, InputError
 from tasks.manifest import TaskCounts
 from tasks.progress import RunProgress
 
@@ -115,4 +115,9 @@ def _failure(name: str, state: State[Any]) -> Exception:
     error = state.result(raise_on_failure=False)
     if isinstance(error, InputError):
         return error
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return RunFailedError(
+            f"{name} cannot write ({error.strerror}: {error.filename}): free some space and start the run again; what "
+            "is finished is kept."
+        )
     return RunFailedError(f"{name} failed: {type(error).__name__}: {error}")

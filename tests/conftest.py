@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,26 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@contextmanager
+def own_server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Prefect server of its own, as a process."""
+    home.mkdir(exist_ok=True)
+    environment = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"http://127.0.0.1:{port}/api"):
+            assert process.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline, "the Prefect server does not answer"
+            time.sleep(0.2)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real Prefect server; yields the environment that finds it."""
@@ -57,22 +78,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(environment["PREFECT_API_URL"]):
-            assert process.poll() is None, (home / "server.log").read_text()
-            assert time.monotonic() < deadline, "the Prefect server does not answer"
-            time.sleep(0.2)
-        with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_HOME: home}):
-            yield environment
-            APILogWorker.drain_all()  # else this process waits at its end for a server that is gone
-            EventsWorker.drain_all()
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with (
+        own_server(home, port),
+        temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_HOME: home}),
+    ):
+        yield environment
+        APILogWorker.drain_all()  # else this process waits at its end for a server that is gone
+        EventsWorker.drain_all()
 
 
 RunFlow = Callable[..., dict[str, Any]]

@@ -57,6 +57,8 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
         (["--features.recipe", "x"], "--features.recipe x: must be 'full' or 'notebook'. See --help."),
         (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
+        (["--training.regularization", "nan"], "--training.regularization nan: must be a finite number. See --help."),
+        (["extra"], "extra: not an option; options begin with --. See --help."),
         (["--training.n-negatives", "5"], "--training.n-negatives 5: must be 0 or at least 100. See --help."),
     ],
 )
@@ -79,6 +81,13 @@ def test_a_server_that_does_not_answer(url: str, tmp_path: Path) -> None:
     said = sentence(command({"PREFECT_API_URL": url}, "--storage", str(tmp_path / "storage")))
     assert said.startswith(f"no Prefect server answers at PREFECT_API_URL={url}: start it (make server)")
     assert not (tmp_path / "storage").exists()
+
+
+def test_a_server_that_is_gone_for_long_ends_the_process() -> None:
+    code = "import time; from tasks.command_line import watch_server; watch_server('http://127.0.0.1:9/api', 0.5)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the Prefect server at http://127.0.0.1:9/api no longer answers: start it again")
 
 
 def test_no_feature_block_at_all(server: dict[str, str]) -> None:
