@@ -53,7 +53,6 @@ def load_warehouse(
     given = {"playlists": playlists, "tracks": tracks, "destination": destination}
     return execute_run(
         lambda run: read_and_publish(run, playlists, tracks, destination, storage, columns, loading),
-        source=playlists,
         storage=storage,
         parameters=given | {"columns": columns.model_dump(), "loading": loading.model_dump()},
         workers=compute.workers or os.cpu_count() or 1,

@@ -15,7 +15,7 @@ from tasks.evaluate import evaluate_batch
 from tasks.explain import explain_models
 from tasks.extract import count_playlists, extract_memberships, extract_tracks, read_snapshot
 from tasks.features import build_features
-from tasks.lifecycle import execute_run
+from tasks.lifecycle import close_training, execute_run
 from tasks.ml.statuses import FAILURES, TRAINED
 from tasks.parameters import (
     ComputeParameters,
@@ -64,11 +64,12 @@ def train_playlists(
     groups = {"sample": sample, "features": features, "training": training, "evaluation": evaluation}
     return execute_run(
         lambda run: train_and_evaluate(run, source, storage, sample, features, training, evaluation),
-        source=source,
         storage=storage,
         parameters={name: group.model_dump() for name, group in groups.items()},
         workers=compute.workers or os.cpu_count() or 1,
         fresh=fresh,
+        close=close_training,
+        source=source,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from prefect import get_run_logger, runtime
@@ -19,40 +20,42 @@ from tasks.artifacts import create_artifacts
 from tasks.errors import InputError
 from tasks.fingerprint import freeze_code
 from tasks.history import wait_for_history
-from tasks.manifest import Manifest, describe_results
+from tasks.manifest import Manifest, RunManifest, describe_results
 from tasks.records import require_records, use_storage
 from tasks.report import COLUMNS, comparison, render_report
 from tasks.runs import Run, RunFailedError
 from tasks.storage import Storage
 
-Close = Callable[[Run, Storage, str, dict[str, Any]], Manifest]
+AnyManifest = TypeVar("AnyManifest", bound=RunManifest)
+Close = Callable[[Run, Storage, dict[str, Any]], RunManifest]
 
 
 def execute_run(
     stages: Callable[[Run], None],
     *,
-    source: str,
     storage: str,
     parameters: dict[str, Any],
     workers: int,
     fresh: bool,
-    close: Close | None = None,
+    close: Close,
+    **about: Any,
 ) -> str | State[Any]:
-    """Execute the stages of the current flow run on a storage, and leave a manifest, failed or not.
+    """Execute the stages of the current flow run on a storage, and leave what `close` makes of them, failed or not.
 
-    close: leaves what this flow leaves in the end; by default a training's report, artifacts and table. (An interrupted
-    run leaves nothing: its checkpoints are all that the next one needs.) Returns where the manifest is, or a Failed
+    The first thing written is runs/<run>/started.json; the last the manifest beside it. (An interrupted run leaves no
+    manifest: its checkpoints are all that the next one needs.) close: gets the run, its storage and the fields that
+    all manifests share (`about` among them), and writes and returns the manifest. Returns where that is, or a Failed
     state whose message is one sentence. An unexpected error propagates after the manifest is written.
     """
-    about = {"source": source, "parameters": parameters, "started": datetime.now(UTC)}
+    about |= {"parameters": parameters} | _identity(datetime.now(UTC))
     try:
         freeze_code()
         store = Storage(storage)
         store.files.probe()
+        _announce(store, about)
     except InputError as error:
         return Failed(message=str(error))
     use_storage(storage)
-    close = close or close_training
     with ExitStack() as stack:
         if fresh:
             stack.enter_context(temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}))
@@ -63,9 +66,9 @@ def execute_run(
         except (InputError, RunFailedError) as error:
             fault = str(error)
         except Exception as error:
-            close(run, store, f"the run ended unexpectedly: {type(error).__name__}: {error}", about)
+            close(run, store, about | _outcome(run, f"the run ended unexpectedly: {type(error).__name__}: {error}"))
             raise
-        manifest = close(run, store, fault, about)
+        manifest = close(run, store, about | _outcome(run, fault))
     if manifest.message:
         return Failed(message=manifest.message)
     return f"{storage.rstrip('/')}/{manifest.folder}/manifest.json"
@@ -84,27 +87,30 @@ def _fault(run: Run, storage: str) -> str:
     )
 
 
-def close_training(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
+def close_training(run: Run, store: Storage, about: dict[str, Any]) -> Manifest:
     """Leave report and manifest, then artifacts and a whole history on the server, and say where everything is."""
-    manifest = describe_run(run, fault, about)
+    manifest = Manifest(**about | describe_results(run.results, about["parameters"]))
     try:
         store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
     except OSError as error:
         manifest = manifest.failed(f"the report cannot be written ({error.strerror or error}): free some space.")
-    manifest = write_manifest(manifest, store)
-    complete_history(run, lambda: create_artifacts(manifest, store))
+    manifest = finish_run(run, store, manifest, create_artifacts)
     if rows := comparison(manifest):
         heading = f"Means over playlists with held-out tracks (model: {manifest.recipe()})"
         run.progress.show_table(heading, list(COLUMNS), rows)
     run.progress.say(f"report: {store.uri.rstrip('/')}/{manifest.folder}/report.html")
-    say_run_page(run, manifest)
+    if url := url_for("flow-run", obj_id=manifest.run_id):
+        run.progress.say(f"Prefect: {url}")
     return manifest
 
 
-def complete_history(run: Run, make_artifacts: Callable[[], None]) -> None:
-    """Let Prefect's server show artifacts, a full progress bar, and the end of every task run."""
+def finish_run(
+    run: Run, store: Storage, manifest: AnyManifest, create_artifacts: Callable[[AnyManifest, Storage], None]
+) -> AnyManifest:
+    """Write the manifest, then leave artifacts and a whole history on Prefect's server, if it still answers."""
+    manifest = _write(manifest, store)
     try:
-        make_artifacts()
+        create_artifacts(manifest, store)
         run.progress.finish()
         if late := wait_for_history([future.task_run_id for future in run.futures]):
             get_run_logger().warning("Prefect's server has not recorded the end of %d task runs", late)
@@ -112,32 +118,40 @@ def complete_history(run: Run, make_artifacts: Callable[[], None]) -> None:
         run.progress.say(
             f"Prefect's server does not answer ({type(error).__name__}): this run lacks its artifacts there."
         )
+    return manifest
 
 
-def say_run_page(run: Run, manifest: Manifest) -> None:
-    """Print where Prefect shows this run, if it does."""
-    if url := url_for("flow-run", obj_id=manifest.run_id):
-        run.progress.say(f"Prefect: {url}")
-
-
-def describe_run(run: Run, fault: str, about: dict[str, Any]) -> Manifest:
-    """The manifest of a run whose stages have been tried; fault: why it is not good, or ""."""
+def _identity(started: datetime) -> dict[str, Any]:
     run_id = str(runtime.flow_run.id)
-    return Manifest(
-        status="failed" if fault else "completed",
-        message=fault,
-        flow=str(runtime.flow_run.flow_name),
-        run_id=run_id,
-        run_name=str(runtime.flow_run.name),
-        folder=f"runs/{about['started']:%Y%m%dT%H%M%SZ}-{run_id[:8]}",
-        seconds=_seconds_since(about["started"]),
-        tasks=run.tasks,
-        **describe_results(run.results, about["parameters"]),
-        **about,
-    )
+    return {
+        "flow": str(runtime.flow_run.flow_name),
+        "run_id": run_id,
+        "run_name": str(runtime.flow_run.name),
+        "folder": f"runs/{started:%Y%m%dT%H%M%SZ}-{run_id[:8]}",
+        "started": started,
+    }
 
 
-def write_manifest(manifest: Manifest, store: Storage) -> Manifest:
+def _announce(store: Storage, about: dict[str, Any]) -> None:
+    """Say that this run is under way, before it touches anything that prune-storage might delete."""
+    content = json.dumps({name: str(about[name]) for name in ("flow", "run_id", "started")})
+    try:
+        store.files.write(f"{about['folder']}/started.json", content.encode())
+    except OSError as error:
+        raise InputError(f"storage {store.uri!r} cannot be written ({error.strerror or error}).") from error
+
+
+def _outcome(run: Run, fault: str) -> dict[str, Any]:
+    return {
+        "status": "failed" if fault else "completed",
+        "message": fault,
+        "tasks": run.tasks,
+        "records": sorted(set(run.checkpoint_keys())),
+        "seconds": 0.0,  # until the manifest is written
+    }
+
+
+def _write(manifest: AnyManifest, store: Storage) -> AnyManifest:
     """Write the manifest; if that fails, return one that says so."""
     manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from prefect.artifacts import create_table_artifact
+from prefect.utilities.urls import url_for
 
-from tasks.lifecycle import complete_history, describe_run, say_run_page, write_manifest
-from tasks.load_summary import COLUMNS, LoadSummary, count_rows, explain_losses
-from tasks.manifest import Manifest
+from tasks.lifecycle import finish_run
+from tasks.load_summary import COLUMNS, LoadSummary, count_rows, explain_losses, summarize_load
+from tasks.manifest import RunManifest
+from tasks.references import files_in
 from tasks.runs import Run
 from tasks.storage import Storage
 
@@ -16,14 +18,21 @@ MAX_LINES = 20  # of losses in the terminal; the manifest has all
 MAX_ROWS = 1000
 
 
-def close_load(run: Run, store: Storage, fault: str, about: dict[str, Any]) -> Manifest:
+class LoadManifest(RunManifest):
+    """One run that loaded files into a warehouse. summary: None if it did not come to read them."""
+
+    summary: LoadSummary | None = None
+
+
+def close_load(run: Run, store: Storage, about: dict[str, Any]) -> LoadManifest:
     """Leave the manifest, then the summary for people."""
-    manifest = write_manifest(describe_run(run, fault, about), store)
-    summary = manifest.loaded
-    complete_history(run, lambda: _create_artifact(summary))
-    if summary:
-        _show(run, summary)
-    say_run_page(run, manifest)
+    files = {stage: files_in(result) for stage, result in run.results.items() if files_in(result)}
+    manifest = LoadManifest(**about, files=files, summary=summarize_load(run.results))
+    manifest = finish_run(run, store, manifest, _create_artifacts)
+    if manifest.summary:
+        _show(run, manifest.summary)
+    if url := url_for("flow-run", obj_id=manifest.run_id):
+        run.progress.say(f"Prefect: {url}")
     return manifest
 
 
@@ -36,7 +45,8 @@ def _show(run: Run, summary: LoadSummary) -> None:
         run.progress.say(f"... and {len(losses) - MAX_LINES} more, all in the manifest")
 
 
-def _create_artifact(summary: LoadSummary | None) -> None:
+def _create_artifacts(manifest: LoadManifest, store: Storage) -> None:
+    summary = manifest.summary
     if summary is None:
         return
     rows = [{"table": name} | dict(zip(COLUMNS, figures, strict=True)) for name, figures in count_rows(summary)]

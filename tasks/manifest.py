@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import threadpoolctl
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, Field
 
 from tasks.fingerprint import library_versions
-from tasks.load_summary import LoadSummary, summarize_load
 from tasks.references import Census, Distribution, Explanation, FileRef, Regularization, Served, files_in
 
 
@@ -67,8 +66,11 @@ class Sample(BaseModel):
     tracks_by_n_playlists: list[tuple[int, int]]
 
 
-class Manifest(BaseModel):
-    """One run. folder: its own, relative to the storage root, as are the paths in files: what each stage left."""
+class RunManifest(BaseModel):
+    """What every run says of itself. folder: its own, relative to the storage root, as are all paths here.
+
+    files: what each stage left. records: the checkpoints that the run made or used, which it would use again.
+    """
 
     status: Literal["completed", "failed"]
     message: str
@@ -81,19 +83,28 @@ class Manifest(BaseModel):
     project_version: str = Field(default_factory=lambda: version("playlist-models"))
     library_versions: dict[str, str] = Field(default_factory=lambda: library_versions() | prefect_version())
     blas: list[str] = Field(default_factory=lambda: blas_kernels())
+    parameters: dict[str, Any]
+    tasks: dict[str, TaskCounts]
+    files: dict[str, list[FileRef]] = Field(default_factory=dict)
+    records: list[str]
+
+    def failed(self, fault: str) -> Self:
+        """The same run, failed for one more reason."""
+        return self.model_copy(update={"status": "failed", "message": f"{self.message} {fault}".strip()})
+
+
+class Manifest(RunManifest):
+    """One run that trained models."""
+
     source: str
     snapshot: dict[str, str] | None = None
-    parameters: dict[str, Any]
     census: Census | None = None
     sample: Sample | None = None
-    tasks: dict[str, TaskCounts]
-    files: dict[str, list[FileRef]]
     models: dict[str, int] = Field(default_factory=dict)
     regularization: Regularization | None = None
     explanation: Explanation | None = None
     metrics: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
     served: Served | None = None
-    loaded: LoadSummary | None = None
 
     def recipe(self) -> str:
         """The features in a few words: "notebook", or the blocks, such as "spline audio, embeddings, affinity"."""
@@ -103,10 +114,6 @@ class Manifest(BaseModel):
         blocks = [] if features["audio"] == "none" else [f"{features['audio']} audio"]
         return ", ".join(blocks + [name for name in ("embeddings", "catalogue", "affinity") if features[name]])
 
-    def failed(self, fault: str) -> Manifest:
-        """The same run, failed for one more reason."""
-        return self.model_copy(update={"status": "failed", "message": f"{self.message} {fault}".strip()})
-
 
 def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """The manifest's fields about data and models, as far as the run's stages came."""
@@ -114,7 +121,6 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
         "census": results.get("count_playlists"),
         "regularization": results.get("choose_regularization"),
         "explanation": results.get("explain_models"),
-        "loaded": summarize_load(results),
         "files": {stage: files_in(result) for stage, result in results.items() if files_in(result)},
     }
     if snapshot := results.get("read_snapshot"):

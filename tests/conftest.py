@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -22,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from flows.train_playlists import train_playlists
 from tasks.parameters import FeatureParameters, SampleParameters, TrainingParameters
 from tasks.server import answers
+from tests.emulators import bigquery, bigquery_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_WAREHOUSE = ROOT / "deployments" / "sample_warehouse"
@@ -87,6 +89,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         EventsWorker.drain_all()
 
 
+def manifest_after(flow: Flow[..., Any], storage: Path, **parameters: Any) -> dict[str, Any]:
+    """Run any flow in this process on a storage and return its manifest."""
+    before = set(storage.glob("runs/*/manifest.json"))
+    state = flow(storage=str(storage), **parameters, return_state=True)
+    (path,) = set(storage.glob("runs/*/manifest.json")) - before
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    assert manifest["status"] == ("completed" if state.is_completed() else "failed")
+    return manifest
+
+
 RunFlow = Callable[..., dict[str, Any]]
 
 
@@ -94,15 +106,7 @@ RunFlow = Callable[..., dict[str, Any]]
 def run_flow(server: dict[str, str]) -> RunFlow:
     """Run the flow in this process on a storage and return its manifest."""
 
-    def run(storage: Path, **parameters: Any) -> dict[str, Any]:
-        before = set(storage.glob("runs/*/manifest.json"))
-        state = train_playlists(storage=str(storage), **(SMALL | parameters), return_state=True)
-        (path,) = set(storage.glob("runs/*/manifest.json")) - before
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        assert manifest["status"] == ("completed" if state.is_completed() else "failed")
-        return manifest
-
-    return run
+    return lambda storage, **parameters: manifest_after(train_playlists, storage, **(SMALL | parameters))
 
 
 @pytest.fixture(scope="session")

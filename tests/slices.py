@@ -52,7 +52,11 @@ def document(first: int, n_playlists: int, n_tracks: int, mean: int = 66) -> dic
     draw = random.Random(first)
     sizes = [min(n_tracks, max(5, int(draw.expovariate(1 / mean)))) for _ in range(n_playlists)]
     playlists = [playlist(first + i, draw.sample(range(n_tracks), size)) for i, size in enumerate(sizes)]
-    info = {"generated_on": "2017-12-03 08:41:42.057563", "slice": f"{first}-{first + n_playlists - 1}", "version": "v1"}
+    info = {
+        "generated_on": "2017-12-03 08:41:42.057563",
+        "slice": f"{first}-{first + n_playlists - 1}",
+        "version": "v1",
+    }
     return {"info": info, "playlists": playlists}
 
 

@@ -18,11 +18,13 @@ START_SECONDS = 120
 RUN_SECONDS = 240
 
 
-def start(storage: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+def start(
+    storage: Path, environment: dict[str, str], *options: str, flow: str = "train_playlists"
+) -> subprocess.Popen[str]:
     """Start the command; without PREFECT_API_URL in the environment it brings its own server."""
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.train_playlists", "--storage", str(storage), *options],
+        [sys.executable, "-m", f"flows.{flow}", "--storage", str(storage), *options],
         cwd=ROOT,
         env=inherited | environment,
         stdout=subprocess.PIPE,
