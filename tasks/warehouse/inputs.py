@@ -36,9 +36,7 @@ def find_files(option: str, given: str, *, forms: tuple[str, ...]) -> list[tuple
         if form not in forms:
             raise InputError(f"{option}: {str(file)!r} cannot be loaded: give {wanted}.")
     if len({form for _, form in with_forms}) > 1:
-        raise InputError(
-            f"{option} {given!r} has files of several forms: give a pattern for one, such as DIR/{wanted}."
-        )
+        raise InputError(f"{option} {given!r} has files of several forms: give a pattern for one, such as 'DIR/*.csv'.")
     return with_forms
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,13 @@ class LocalDestination:
     def check(self) -> None:
         """Raise InputError unless the folder is absent, empty, or holds exactly what a loader put there."""
         above = next(folder for folder in self._folder.parents if folder.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"destination {self._name!r} cannot be written below {str(above)!r}: give another folder.")
+        try:
+            Path(tempfile.mkdtemp(prefix=".", dir=above)).rmdir()
+        except OSError as error:
+            raise InputError(
+                f"destination {self._name!r} cannot be written: {str(above)!r} takes no new folder "
+                f"({error.strerror or error}); give another one, or correct the permissions."
+            ) from error
         if not self._folder.exists():
             return
         if not self._folder.is_dir():

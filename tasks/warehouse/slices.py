@@ -40,7 +40,7 @@ def read_slice(content: bytes) -> Rows:
     nulled: Counter[str] = Counter()
     columns = [pa.array(pids, pa.string())] + [_texts(name, column, nulled) for name, column in values.items()]
     rows = clean_rows("playlists", pa.table(columns, schema=SCHEMAS["playlists"]))
-    return Rows(rows.table, rows.rejected + rejected, nulled)
+    return Rows(rows.table, rows.rejected + rejected, +nulled)
 
 
 def _playlists(content: bytes) -> list[Any]:

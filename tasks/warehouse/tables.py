@@ -16,7 +16,7 @@ from tasks.warehouse.contract import KEYS, TABLES
 from tasks.warehouse.rows import Rows, UnreadableError, clean_rows
 
 BATCH_ROWS = 1 << 16
-BLOCK_BYTES = 4 << 20  # a CSV row must fit
+BLOCK_BYTES = 1 << 20  # a CSV row must fit
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
