@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from pathlib import Path
@@ -14,6 +15,7 @@ from tasks.warehouse.contract import FEATURES
 LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+@functools.cache
 def track_id(number: int) -> str:
     """22 letters and digits, like Spotify's."""
     return "".join(random.Random(number).choices(LETTERS, k=22))
