@@ -13,9 +13,10 @@ from tasks.command_line import run_command
 from tasks.lifecycle import execute_run
 from tasks.load import load_playlists, load_tracks, match_tracks, publish_tables, read_inputs
 from tasks.load_closing import close_load
+from tasks.load_references import InputFile, InputFiles, LoadedPart
 from tasks.load_summary import summarize_table
 from tasks.parameters import ColumnParameters, ComputeParameters, LoadingParameters
-from tasks.references import FileRef, InputFile, InputFiles, LoadedPart
+from tasks.references import FileRef
 from tasks.runs import Run, RunFailedError
 from tasks.warehouse.contract import TABLES
 

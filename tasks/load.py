@@ -13,7 +13,8 @@ from prefect import task
 
 from tasks.checkpoints import checkpointed
 from tasks.errors import InputError, SourceChangedError
-from tasks.references import FileRef, InputFile, InputFiles, LoadedPart, Matches
+from tasks.load_references import InputFile, InputFiles, LoadedPart, Matches
+from tasks.references import FileRef
 from tasks.storage import Storage, rechunk
 from tasks.warehouse.contract import SCHEMAS
 from tasks.warehouse.destinations import open_destination

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.references import InputFile, LoadedPart, Matches
+from tasks.load_references import InputFile, LoadedPart, Matches
 
 STAGES = {"playlists": "load_playlists", "tracks_headers": "load_tracks"}
 COLUMNS = ("files", "bad files", "rows", "rejected", "loaded")

@@ -38,7 +38,7 @@ class LocalDestination:
         if not folder:
             raise InputError("destination is empty: give a folder or bigquery://project/dataset.")
         self._name = folder
-        self._folder = Path(folder).expanduser().absolute()
+        self._folder = Path(folder).expanduser().resolve()  # a link keeps pointing where it does
 
     def check(self) -> None:
         """Raise InputError unless the folder is absent, empty, or holds exactly what a loader put there."""
@@ -54,14 +54,19 @@ class LocalDestination:
             return
         if not self._folder.is_dir():
             raise InputError(f"destination {self._name!r} is a file: give a folder.")
-        found = {path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if not path.is_dir()}
-        index = self._read_index()
-        foreign = found - ({INDEX, *index.parts} if index else set())
-        if foreign:
+        if foreign := next(self._foreign_files(), None):
             raise InputError(
-                f"destination {self._name!r} holds {len(foreign)} file(s) that were not loaded there (one is "
-                f"{min(foreign)!r}): give another folder, or move them away."
+                f"destination {self._name!r} holds files that were not loaded there (such as {foreign!r}): give "
+                "another folder, or move them away."
             )
+
+    def _foreign_files(self) -> Iterator[str]:
+        index = self._read_index()
+        own = {INDEX, *index.parts} if index else set()
+        for path in self._folder.rglob("*"):
+            name = path.relative_to(self._folder).as_posix()
+            if name not in own and (path.is_symlink() or not path.is_dir()):
+                yield name
 
     def replace(self, tables: Tables) -> None:
         """Copy all parts into a new folder beside the destination, and swap the two."""

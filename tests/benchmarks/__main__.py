@@ -1,8 +1,9 @@
 """All benchmarks, or some of them, one process after the other.
 
-    python -m tests.benchmarks [--slow] [solver scale ranking flow]
+    python -m tests.benchmarks [--slow] [solver scale ranking flow loader]
 
---slow times all references on all playlists and goes to 200,000 synthetic ones (50,000 with the full recipe).
+--slow times all references on all playlists and goes to 200,000 synthetic ones (50,000 with the full recipe), and to
+files of 20 million memberships.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ SLOW = {
     "scale": ["--largest", "200000", "--largest-full", "50000"],
     "ranking": [],
     "flow": [],
+    "loader": ["--rows", "20000000"],
 }
 
 

@@ -214,6 +214,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     assert not loader.destination.exists()
 
 
+def test_a_slice_too_large_for_one_is_not_read(loader: Loader, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "MAX_BYTES", 1000)
+    manifest = loader(given)
+    assert "3 of 4 files cannot be read" in manifest["message"]
+    assert "at most 1,000 are read" in manifest["message"]
+
+
 def test_killed_and_started_again(server: dict[str, str], tmp_path: Path, given: Path) -> None:
     """SIGKILL to the real process after two slices; the next one reads the rest and leaves what it would have left."""
     for i in range(6):
@@ -261,6 +268,6 @@ def test_a_mistake_is_one_sentence(server: dict[str, str], tmp_path: Path, given
 
 def test_a_destination_of_somebody_else_is_refused_before_anything_is_read(loader: Loader, inputs: Path) -> None:
     manifest = loader(inputs, destination=str(inputs))
-    assert f"destination '{inputs}' holds 4 file(s) that were not loaded there" in manifest["message"]
+    assert f"destination '{inputs}' holds files that were not loaded there (such as" in manifest["message"]
     assert computed(manifest) == {}
     assert manifest["summary"] is None

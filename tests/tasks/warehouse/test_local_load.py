@@ -61,7 +61,7 @@ def test_what_no_loader_put_there_is_not_replaced(name: str, tmp_path: Path) -> 
     LocalDestination(str(folder)).replace(FIRST)
     (folder / name).write_text("mine")
     for destination in (LocalDestination(str(folder)), LocalDestination(str(folder) + "/")):
-        with pytest.raises(InputError, match=f"holds 1 file.s. that were not loaded there .one is '{name}'"):
+        with pytest.raises(InputError, match=f"holds files that were not loaded there .such as '{name}'"):
             destination.replace(SECOND)
     assert (folder / name).read_text() == "mine"
 
@@ -71,6 +71,18 @@ def test_a_folder_without_an_index_is_somebody_elses(tmp_path: Path) -> None:
     (tmp_path / "loaded.json").write_text('{"loaded_by": "somebody", "parts": {"playlists.parquet": ""}}')
     with pytest.raises(InputError, match="not loaded there"):
         LocalDestination(str(tmp_path)).check()
+
+
+def test_a_link_goes_on_pointing_where_it_did(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    LocalDestination(str(tmp_path / "link")).replace(FIRST)
+    LocalDestination(str(tmp_path / "link")).replace(SECOND)
+    assert (tmp_path / "link").is_symlink()
+    assert rows(tmp_path / "real") == ["e"]
+    (tmp_path / "real" / "mine").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="such as 'mine'"):
+        LocalDestination(str(tmp_path / "link")).replace(FIRST)
 
 
 def test_an_error_while_copying_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""The closed set of what a checkpoint may hold. Whatever is not in it is neither written nor read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.load_references import InputFiles, LoadedPart, Matches
+from tasks.references import (
+    Census,
+    Evaluation,
+    Explanation,
+    FeatureMatrix,
+    FileRef,
+    Preparation,
+    Regularization,
+    Served,
+    Snapshot,
+    Summary,
+    Validation,
+)
+
+Result = Annotated[
+    FileRef
+    | Snapshot
+    | Census
+    | Preparation
+    | FeatureMatrix
+    | Validation
+    | Regularization
+    | Served
+    | Evaluation
+    | Summary
+    | Explanation
+    | InputFiles
+    | LoadedPart
+    | Matches,
+    Field(discriminator="kind"),
+]
