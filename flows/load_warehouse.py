@@ -11,11 +11,13 @@ from prefect.tasks import Task
 
 from tasks.command_line import run_command
 from tasks.lifecycle import execute_run
-from tasks.load import load_playlists, load_tracks, match_tracks, publish_tables, read_inputs
+from tasks.load import load_playlists, load_tracks, match_tracks
 from tasks.load_closing import close_load
+from tasks.load_inputs import read_inputs
 from tasks.load_references import InputFile, InputFiles, LoadedPart
 from tasks.load_summary import summarize_table
 from tasks.parameters import ColumnParameters, ComputeParameters, LoadingParameters
+from tasks.publish_tables import publish_tables
 from tasks.references import FileRef
 from tasks.runs import Run, RunFailedError
 from tasks.warehouse.contract import TABLES

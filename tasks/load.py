@@ -1,58 +1,27 @@
-"""From a person's files to the tables of a warehouse: one part per file, checked together, then put in place."""
+"""From a person's files to parts of the two tables: one part per file, then checked together."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-from prefect import task
 
 from tasks.checkpoints import checkpointed
 from tasks.errors import InputError, SourceChangedError
-from tasks.load_references import InputFile, InputFiles, LoadedPart, Matches
+from tasks.load_references import InputFile, LoadedPart, Matches
 from tasks.references import FileRef
 from tasks.storage import Storage, rechunk
 from tasks.warehouse.contract import SCHEMAS
-from tasks.warehouse.destinations import open_destination
-from tasks.warehouse.inputs import find_files, hash_file
+from tasks.warehouse.inputs import hash_file
 from tasks.warehouse.matches import count_matches
-from tasks.warehouse.parts import Part
 from tasks.warehouse.rows import Rows, UnreadableError
 from tasks.warehouse.slices import MAX_BYTES, read_slice
 from tasks.warehouse.tables import match_columns, read_header, read_rows
 
 ROW_GROUP = 1 << 17
-
-
-@task(task_run_name="read inputs", persist_result=False)
-def read_inputs(playlists: str, tracks: str, destination: str) -> InputFiles:
-    """What there is to load, by content. Never cached: it decides what else is.
-
-    Raises InputError if a file cannot be found or read, or the destination must not be written.
-    """
-    open_destination(destination).check()
-    copies: list[str] = []
-    return InputFiles(
-        playlists=_identify("--playlists", playlists, ("slice", "parquet", "csv", "tsv"), copies),
-        tracks=_identify("--tracks", tracks, ("parquet", "csv", "tsv"), copies),
-        copies=copies,
-    )
-
-
-def _identify(option: str, given: str, forms: tuple[str, ...], copies: list[str]) -> list[InputFile]:
-    found: dict[str, InputFile] = {}
-    for path, form in find_files(option, given, forms=forms):
-        file = InputFile.model_validate(
-            {"path": str(path), "form": form, "size": path.stat().st_size, "sha256": hash_file(path)}
-        )
-        if file.sha256 in found:
-            copies.append(file.path)
-        found.setdefault(file.sha256, file)
-    return list(found.values())
 
 
 @checkpointed(task_run_name="load playlists {file.path}")
@@ -172,17 +141,3 @@ def _example(storage: str, files: list[FileRef], column: str) -> str:
             with Storage(storage).open_parquet(file) as parquet:
                 return repr(next(parquet.iter_batches(1, columns=[column]))[0][0].as_py())
     return "nothing"
-
-
-@task(task_run_name="publish tables", persist_result=False)
-def publish_tables(storage: str, destination: str, playlists: list[FileRef], tracks: list[FileRef]) -> None:
-    """Put all parts in the place of what the destination holds, equal parts once.
-
-    Never cached, since nobody keeps the destination as it was; doing it again changes nothing. Raises InputError.
-    """
-    files = Storage(storage).files
-
-    def parts(refs: list[FileRef]) -> list[Part]:
-        return [Part(ref.sha256, ref.rows, partial(files.open, ref)) for ref in dict.fromkeys(refs)]
-
-    open_destination(destination).replace({"playlists": parts(playlists), "tracks_headers": parts(tracks)})

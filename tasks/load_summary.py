@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from tasks.load_references import InputFile, LoadedPart, Matches
 
 STAGES = {"playlists": "load_playlists", "tracks_headers": "load_tracks"}
-COLUMNS = ("files", "bad files", "rows", "rejected", "loaded")
+COLUMNS = ("files", "bad files", "rows", "rejected", "kept")
 
 
 class TableSummary(BaseModel):
-    """One table. n_rows = n_rejected + n_loaded; n_bad_files are among n_files.
+    """One table. n_rows = n_rejected + n_kept; n_bad_files are among n_files.
 
     bad_files: why, by path. rejected: rows by reason. nulled: values that became NULL, by reason. absent: columns that
     files lack, and how many of them do; they are NULL.
@@ -24,7 +24,7 @@ class TableSummary(BaseModel):
     n_bad_files: int
     n_rows: int
     n_rejected: int
-    n_loaded: int
+    n_kept: int
     bad_files: dict[str, str]
     rejected: dict[str, int]
     nulled: dict[str, int]
@@ -73,7 +73,7 @@ def summarize_table(files: list[InputFile], parts: list[LoadedPart | None]) -> T
         n_bad_files=len(bad_files),
         n_rows=n_rows,
         n_rejected=rejected.total(),
-        n_loaded=n_rows - rejected.total(),
+        n_kept=n_rows - rejected.total(),
         bad_files=bad_files,
         rejected=dict(sorted(rejected.items())),
         nulled=dict(sorted(nulled.items())),
@@ -85,7 +85,7 @@ def count_rows(summary: LoadSummary) -> list[tuple[str, list[str]]]:
     """A line of figures per table, under COLUMNS."""
     lines = []
     for name, table in summary.tables.items():
-        figures = (table.n_files, table.n_bad_files, table.n_rows, table.n_rejected, table.n_loaded)
+        figures = (table.n_files, table.n_bad_files, table.n_rows, table.n_rejected, table.n_kept)
         lines.append((name, [f"{figure:,}" for figure in figures]))
     return lines
 

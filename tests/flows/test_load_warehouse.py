@@ -94,7 +94,7 @@ def test_slices_become_a_warehouse_that_training_reads(loader: Loader, given: Pa
     assert loader.rows() == expected
     table = manifest["summary"]["tables"]["playlists"]
     assert (table["n_files"], table["n_bad_files"], table["n_rejected"]) == (3, 0, 0)
-    assert table["n_rows"] == table["n_loaded"] == len(expected)
+    assert table["n_rows"] == table["n_kept"] == len(expected)
     assert manifest["summary"]["tables"]["tracks_headers"]["absent"] == {"time_signature": 1}
     matches = {"kind": "matches", "n_memberships": len(expected), "n_with_features": len(expected)}
     assert manifest["summary"]["matches"] == matches
@@ -155,8 +155,8 @@ def test_bad_slices_are_named_and_nothing_is_loaded_unless_they_are_allowed(load
     reasons = {"playlist is no JSON object": 1, "track_uri missing": 1, "unique_pid missing": 1}
     assert table["rejected"] == reasons
     assert {Path(path).name for path in table["bad_files"]} == {"mpd.slice.1000-1011.json", "mpd.slice.9000-9999.json"}
-    assert table["n_rows"] == table["n_loaded"] + 3
-    assert len(loader.rows()) == table["n_loaded"]
+    assert table["n_rows"] == table["n_kept"] + 3
+    assert len(loader.rows()) == table["n_kept"]
     good_rows = bad_rows["playlists"][0] | {"tracks": bad_rows["playlists"][0]["tracks"][1:]}
     assert loader.rows() == rows_of(good_rows, *given_playlists(0, 2))
 
@@ -264,6 +264,14 @@ def test_a_mistake_is_one_sentence(server: dict[str, str], tmp_path: Path, given
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith(f"load-warehouse: --tracks '{given}/nowhere.csv' has no files to load")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_wrong_option_is_named_though_others_are_required(server: dict[str, str], tmp_path: Path) -> None:
+    words = ["--playlists", "x", "--tracks", "x", "--destination", "x", "--loading.max-bad-files", "-1"]
+    process = start(tmp_path / "storage", server, *words, flow="load_warehouse")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors == "--loading.max-bad-files -1: must be greater than or equal to 0. See --help.\n"
 
 
 def test_a_destination_of_somebody_else_is_refused_before_anything_is_read(loader: Loader, inputs: Path) -> None:
