@@ -26,7 +26,7 @@ test: .venv/ready  ## run all tests
 chaos: server  ## kill runs at random moments and compare what the next ones leave; KILLS=20 of them
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tests.integration.chaos $(KILLS)
 
-bench: .venv/ready  ## time solver, scale, ranking and flow; JSON in BENCH_DIR=.benchmarks; some or more: ARGS="--slow scale"
+bench: .venv/ready  ## time solver, scale, ranking, flow and loader; JSON in BENCH_DIR=.benchmarks; some or more: ARGS="--slow scale"
 	@BENCH_DIR="$(BENCH_DIR)" $(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: .venv/ready  ## ruff, ruff format and mypy

@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from inspect import signature
 from typing import Any, NoReturn
 
 import cyclopts
@@ -41,7 +42,7 @@ def run_command(flow: Flow[..., Any]) -> None:
     try:
         command, bound, _ = app.parse_args(sys.argv[1:], print_error=False, exit_on_error=False)
     except cyclopts.CycloptsError as error:
-        sys.exit("\n".join(_mistakes(app, sys.argv[1:])) or _sentence(error, sys.argv[1:]))
+        sys.exit("\n".join(_mistakes(app, flow.fn, sys.argv[1:])) or _sentence(error, sys.argv[1:]))
     if command is not flow.fn:  # --help or --version
         command(*bound.args, **bound.kwargs)
         return
@@ -108,14 +109,18 @@ def _leave(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _mistakes(app: cyclopts.App, tokens: list[str]) -> Iterator[str]:
+def _mistakes(app: cyclopts.App, fn: Callable[..., Any], tokens: list[str]) -> Iterator[str]:
     """What is wrong with each option, tried one by one: parsing them together stops at the first."""
+    required = [name for name, parameter in signature(fn).parameters.items() if parameter.default is parameter.empty]
     starts = [i for i, token in enumerate(tokens) if i == 0 or token.startswith("--")]
     for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        option = tokens[start:end]
+        others = [f"--{name.replace('_', '-')}=any" for name in required]
+        others = [other for other in others if other.split("=")[0] != option[0].split("=")[0]]
         try:
-            app.parse_args(tokens[start:end], print_error=False, exit_on_error=False)
+            app.parse_args(option + others, print_error=False, exit_on_error=False)
         except cyclopts.CycloptsError as error:
-            yield _sentence(error, tokens[start:end])
+            yield _sentence(error, option)
 
 
 def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:

@@ -156,3 +156,28 @@ class ComputeParameters(Group):
         default=0,
         description="Tasks that run at the same time; 0 takes one per processor.",
     )
+
+
+Column = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class ColumnParameters(Group):
+    """What the columns of a CSV or Parquet file to be loaded are called; a slice needs none of it."""
+
+    unique_pid: Column = Field(default="unique_pid", description="Column of the playlists with the playlist's id.")
+    track_uri: Column = Field(
+        default="track_uri", description="Column of the playlists with the track's id: spotify:track:… or the id alone."
+    )
+    artist_name: Column = Field(default="artist_name", description="Column of the playlists with the track's artist.")
+    track_name: Column = Field(default="track_name", description="Column of the playlists with the track's title.")
+    album_name: Column = Field(default="album_name", description="Column of the playlists with the track's album.")
+    trackid: Column = Field(default="trackid", description="Column of the tracks with the track's id, either way.")
+
+
+class LoadingParameters(Group):
+    """What is tolerated of the files to be loaded."""
+
+    max_bad_files: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0,
+        description="How many files may be unreadable (cut short, another shape); more, and nothing is loaded.",
+    )

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from tasks.errors import InputError
 from tasks.files import DamagedFileError
-from tasks.references import Reference, Result, files_in
+from tasks.references import Reference, files_in
+from tasks.results import Result
 from tasks.storage import Storage
 
 RESULT: TypeAdapter[Any] = TypeAdapter(Result)
@@ -26,7 +27,7 @@ CHECKPOINT_NAME = re.compile(r"[a-z-]+-[0-9a-f]{40}")  # the task and its key, a
 
 
 class ReferenceSerializer(Serializer):
-    """References to JSON and back, over the closed set of tasks/references.py, with a checksum of the JSON.
+    """References to JSON and back, over the closed set of tasks/results.py, with a checksum of the JSON.
 
     Not a subclass of Prefect's JSONSerializer, whose decoder instantiates whatever class a record names.
     """
@@ -42,7 +43,7 @@ class ReferenceSerializer(Serializer):
         if isinstance(obj, BaseException):
             return f"{type(obj).__name__}: {obj}".encode()
         if not isinstance(obj, Reference):
-            raise ValueError(f"a checkpointed task returned {type(obj).__name__}, which is not in tasks/references.py")
+            raise ValueError(f"a checkpointed task returned {type(obj).__name__}, which is not in tasks/results.py")
         content = RESULT.dump_json(obj)
         return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 

@@ -208,25 +208,6 @@ class Recommendations(Reference):
     playlists_by_status: dict[str, int]
 
 
-Result = Annotated[
-    FileRef
-    | Extract
-    | Snapshot
-    | Census
-    | Preparation
-    | FeatureMatrix
-    | Validation
-    | Regularization
-    | Served
-    | Evaluation
-    | Summary
-    | ModelCounts
-    | Explanation
-    | Recommendations,
-    Field(discriminator="kind"),
-]
-
-
 def files_in(value: object) -> list[FileRef]:
     """Every file that a task's result refers to, wherever it sits."""
     if isinstance(value, FileRef):

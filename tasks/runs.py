@@ -59,7 +59,8 @@ class Run:
         mapped = {name: [values[i] for i in ready] for name, values in over.items()}
         static = {name: unmapped(value) for name, value in inputs.items()}
         futures = self._runner.map(task, mapped | static) if ready else []
-        named = {_name(task, inputs | {"number": i}): future for i, future in zip(ready, futures, strict=True)}
+        items = [inputs | {name: values[i] for name, values in over.items()} for i in ready]
+        named = {_name(task, item): future for item, future in zip(items, futures, strict=True)}
         results = dict(zip(ready, self._settle(_stage(task, inputs), named), strict=True))
         self.results.setdefault(_stage(task, inputs), []).extend(results.values())  # a stage may come once per C
         return [results.get(i) for i in range(length)]

@@ -52,6 +52,17 @@ TRACKS = pa.schema(
 )
 
 
+ARROW_TYPES = {"id": pa.string(), "text": pa.string(), "number": pa.float64()}
+
+# How loaded tables are written: every id as text, so that 7 and "007" stay apart and parts agree on the type.
+SCHEMAS = {
+    table: pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()]) for table, columns in TABLES.items()
+}
+
+# Without these a row says nothing; the other columns may be NULL.
+KEYS = {"playlists": ("unique_pid", "track_uri"), "tracks_headers": ("trackid",)}
+
+
 def check_columns(table: str, place: str, types: Mapping[str, T], is_kind: Callable[[T, str], bool]) -> None:
     """Raise InputError unless a table, found at `place`, has every column of the contract with a type of its kind.
 

@@ -1,9 +1,10 @@
 """All benchmarks, or some of them, one process after the other.
 
-    python -m tests.benchmarks [--slow] [solver scale ranking flow] [bigquery]
+    python -m tests.benchmarks [--slow] [solver scale ranking flow loader] [bigquery]
 
 Without a name all but bigquery are run, which needs an emulator and says more of that than of us.
---slow times all references on all playlists and goes to 200,000 synthetic ones (50,000 with the full recipe).
+--slow times all references on all playlists and goes to 200,000 synthetic ones (50,000 with the full recipe), and to
+files of 20 million memberships.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ SLOW = {
     "scale": ["--largest", "200000", "--largest-full", "50000"],
     "ranking": [],
     "flow": [],
+    "loader": ["--rows", "20000000"],
     "bigquery": ["--largest", "8000000"],
 }
 ASKED_FOR = {"bigquery"}  # only by name
