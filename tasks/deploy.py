@@ -18,6 +18,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
+from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
 from tasks.errors import InputError
@@ -51,9 +52,9 @@ def deploy() -> None:
         if error.response.status_code not in (401, 403):
             raise
         raise InputError(
-            f"the Prefect server at {api_url} refuses PREFECT_API_AUTH_STRING: set it to the user:password of the server."
+            f"the Prefect server at {api_url} refuses PREFECT_API_AUTH_STRING: set it to the server's user:password."
         ) from error
-    print(f"{api_url.removesuffix('/api')}/deployments: now start a worker (make worker), and in another terminal")
+    print(f"{api_url.removesuffix('/api')}/deployments shows them. A worker executes them: make worker. Then, elsewhere:")
     print(f"  PREFECT_API_URL={api_url} .venv/bin/prefect deployment run train-playlists/manual --watch")
 
 
@@ -74,7 +75,10 @@ async def create_work_pool(client: PrefectClient) -> Outcome:
     try:
         await client.read_work_pool(WORK_POOL)
     except ObjectNotFound:
-        await client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+        template = ProcessWorker.get_default_base_job_template()
+        await client.create_work_pool(
+            WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
+        )
         return "created"
     return "unchanged"
 
