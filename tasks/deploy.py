@@ -54,7 +54,7 @@ def deploy() -> None:
         raise InputError(
             f"the Prefect server at {api_url} refuses PREFECT_API_AUTH_STRING: set it to the server's user:password."
         ) from error
-    print(f"{api_url.removesuffix('/api')}/deployments shows them. A worker executes them: make worker. Then, elsewhere:")
+    print(f"{api_url.removesuffix('/api')}/deployments shows them; a worker (make worker) executes:")
     print(f"  PREFECT_API_URL={api_url} .venv/bin/prefect deployment run train-playlists/manual --watch")
 
 
