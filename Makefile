@@ -54,12 +54,12 @@ clean: stop  ## delete the environment, Prefect's database and what runs left be
 
 lock: .venv/ready  ## resolve pyproject.toml again, for everybody and for the image; add ARGS=--upgrade to take newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-strip-extras --custom-compile-command "make lock" --quiet $(ARGS) -o requirements.lock
+		--no-emit-index-url --custom-compile-command "make lock" --quiet $(ARGS) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-strip-extras --custom-compile-command "make lock" --quiet -c requirements.lock -o deployments/requirements.lock
+		--no-emit-index-url --custom-compile-command "make lock" --quiet -c requirements.lock -o deployments/requirements.lock
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -c requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
