@@ -14,7 +14,7 @@ LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
 # Where a worker finds the code, and what relative paths of a deployment count from.
 export PLAYLISTS_HOME ?= $(CURDIR)
 
-.PHONY: demo test bench chaos lint server deploy worker stop clean lock image-check help
+.PHONY: demo test bench chaos lint server deploy worker stop clean lock help
 .DEFAULT_GOAL := help
 
 help:  ## list these commands

@@ -94,9 +94,11 @@ def deploy_flows() -> None:
 
 
 def read_automations(path: Path) -> list[dict[str, Any]]:
-    """The automations of a file as they are written there."""
+    """The automations of a file as they are written there; raises InputError if it does not list any."""
     try:
         entries: list[dict[str, Any]] = yaml.safe_load(path.read_text())["automations"]
+        for entry in entries:
+            entry["name"], entry["trigger"], entry["actions"]
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         raise InputError(f"{path} does not list automations ({' '.join(str(error).split())}): correct it.") from error
     return entries

@@ -8,12 +8,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
 import yaml
 from prefect import get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 from prefect.events.schemas.automations import Automation
 
@@ -136,6 +139,15 @@ def test_the_week_starts_with_a_run(platform: Platform) -> None:
     (schedule,) = platform.client.read_deployment_by_name("train-playlists/weekly").schedules
     assert schedule.active
     assert schedule.schedule.model_dump() == {"cron": "0 4 * * 1", "timezone": "Europe/Berlin", "day_or": True}
+    weekly = platform.client.read_deployment_by_name("train-playlists/weekly").id
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[weekly]))
+
+    def planned() -> list[FlowRun]:
+        return [run for run in platform.client.read_flow_runs(deployment_filter=only) if "auto-scheduled" in run.tags]
+
+    moments = [run.expected_start_time.astimezone(ZoneInfo("Europe/Berlin")) for run in wait_for(planned, "plans", 60)]
+    assert {(moment.weekday(), moment.hour, moment.minute) for moment in moments} == {(0, 4, 0)}
+    assert len(set(moments)) >= 3
 
 
 def test_a_run_from_the_command_line_completes(platform: Platform, reference: Path) -> None:
