@@ -43,7 +43,7 @@ def test_deploy_work_and_watch_with_the_password(team: Team, reference: Path) ->
     assert data_files(team.home / "store") == data_files(reference)
 
 
-def test_the_command_line_with_the_password_and_without(team: Team, tmp_path: Path) -> None:
+def test_the_command_line_with_the_password(team: Team, tmp_path: Path) -> None:
     """A server that wants a password is alive: the command does not call it missing."""
     command = [sys.executable, "-m", "flows.train_playlists", "--storage", str(tmp_path), *small_options()]
     environment = team.environment("worker")
