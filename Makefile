@@ -11,11 +11,14 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
 
-.PHONY: demo test bench chaos lint server stop clean lock help
+# Where a worker finds the code, and what relative paths of a deployment count from.
+export PLAYLISTS_HOME ?= $(CURDIR)
+
+.PHONY: demo test bench chaos lint server deploy worker stop clean lock help
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 demo: server  ## train on the bundled playlists against a local Prefect server, and say where the report is
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m flows.train_playlists $(ARGS)
@@ -37,18 +40,26 @@ lint: .venv/ready  ## ruff, ruff format and mypy
 server: .venv/ready  ## start a Prefect server in the background unless one answers
 	@$(BIN)/python -m tasks.server start $(SERVER_PORT)
 
+deploy: .venv/ready  ## bring work pool, deployments and automations to the Prefect server; again to update them
+	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tasks.deploy
+
+worker: .venv/ready  ## execute what is started from deployments, until Ctrl-C
+	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/prefect worker start --pool playlists --type process
+
 stop:  ## end the server that `make server` or `make demo` started
 	@test ! -e .venv/ready || $(BIN)/python -m tasks.server stop
 
 clean: stop  ## delete the environment, Prefect's database and what runs left behind
 	rm -rf .venv .prefect store *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-lock: .venv/ready  ## resolve pyproject.toml again; add ARGS=--upgrade to take newer versions
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+lock: .venv/ready  ## resolve pyproject.toml again, for everybody and for the image; add ARGS=--upgrade to take newer versions
+	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet $(ARGS) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet -c requirements.lock -o deployments/requirements.lock
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -c requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@

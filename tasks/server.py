@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 START_SECONDS = 120
+STOP_SECONDS = 30
 
 
 def answers(api_url: str) -> bool:
@@ -40,9 +42,13 @@ def start(port: str) -> str:
     _forget_dead_server()
     # The pages look for the API at port 4200 unless they are told.
     os.environ["PREFECT_SERVER_UI_API_URL"] = api_url
-    _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", port)
+    process = _start_in_background(port)
     deadline = time.monotonic() + START_SECONDS
     while not answers(api_url):
+        if process.poll() is not None:
+            _pid_file().unlink(missing_ok=True)
+            reason = " ".join(_log_file().read_text().split())[-500:]
+            raise SystemExit(f"{reason} (Here: make stop ends a server, SERVER_PORT=4333 takes another port.)")
         if time.monotonic() > deadline:
             raise SystemExit(
                 f"the Prefect server did not answer at {api_url} within {START_SECONDS} s: is port {port} free?"
@@ -56,16 +62,35 @@ def stop() -> str:
     _forget_dead_server()
     if not _pid_file().exists():
         return "No server of this folder runs in the background."
-    _prefect("server", "stop")
+    pid = int(_pid_file().read_text())
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _is_alive(pid):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the Prefect server (process {pid}) does not end within {STOP_SECONDS} s: kill it.")
+        time.sleep(0.1)
+    _pid_file().unlink(missing_ok=True)
     return "Prefect server stopped."
 
 
-def _prefect(*arguments: str) -> None:
-    command = [sys.executable, "-m", "prefect", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603  # no word is a stranger's
-    if done.returncode:
-        reason = " ".join((done.stderr or done.stdout).split())
-        raise SystemExit(f"{reason} (Here: make stop ends a server, SERVER_PORT=4333 takes another port.)")
+def _start_in_background(port: str) -> subprocess.Popen[bytes]:
+    """A server of its own session that writes a log, with its process id where `prefect server stop` looks for it.
+
+    `prefect server start --background` gives its server a pipe that nobody reads: its first line after the command has
+    ended, if only a warning, ends the server.
+    """
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    _log_file().parent.mkdir(parents=True, exist_ok=True)
+    with _log_file().open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  # no word is a stranger's
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    _pid_file().write_text(str(process.pid))
+    return process
+
+
+def _log_file() -> Path:
+    return _pid_file().with_name("server.log")
 
 
 def _pid_file() -> Path:
@@ -73,11 +98,21 @@ def _pid_file() -> Path:
 
 
 def _forget_dead_server() -> None:
-    """Remove the note of a server that was killed: Prefect would refuse to start another one."""
+    """Remove the note of a server that was killed."""
     try:
-        os.kill(int(_pid_file().read_text()), 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+        is_alive = _is_alive(int(_pid_file().read_text()))
+    except (FileNotFoundError, ValueError):
+        is_alive = False
+    if not is_alive:
         _pid_file().unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
