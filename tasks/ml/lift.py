@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-N_RESAMPLES = 4000
+N_RESAMPLES = 2000
 LEVEL = 0.95
 _BLOCK = 1 << 20  # weights in memory at a time
 

@@ -206,7 +206,8 @@ def hostile(run_flow: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_hostile_names_are_only_text(hostile: Path) -> None:
     assert manifest_after(recommend_tracks, hostile, run="latest", top=3)["playlists"] == {"trained": 10}
-    for j, name in enumerate(HOSTILE):
+    for j in (0, 4, 5, 7):  # any playlist shows tracks of all names; these have the worst ids
+        name = HOSTILE[j]
         shown = str(recommend_tracks(storage=str(hostile), run="latest", playlist=f"{name} {j}", top=3))
         assert re.findall(r"^ +(in it|\d) .* -?\d+\.\d\d(?: +[+-]\d+\.\d\d){4} +$", shown, re.M) == ["in it"] * 5 + [
             *"123"
