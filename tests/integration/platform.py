@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "sample": {"n_playlists": 24},
     "features": {"audio": "minmax", "embeddings": 8},
     "training": {"batch_size": 8},
+    "publication": {"publish": "never"},  # else each run starts another one, which recommends
 }
 
 
