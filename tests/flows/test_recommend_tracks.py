@@ -235,5 +235,5 @@ def test_recommendations_are_loaded_into_a_table_in_place_of_others(
 
 def test_a_wrong_destination_is_said_before_anything_is_computed(served: tuple[Path, Row]) -> None:
     manifest = manifest_after(recommend_tracks, served[0], run="latest", top=7, destination="table")
-    assert manifest["message"].startswith("destination 'table' is no table")
+    assert manifest["message"].startswith("destination 'table' is not of the form bigquery://project/")
     assert manifest["tasks"] == {}
