@@ -102,17 +102,18 @@ def _roles(said: str, address: BigQueryAddress) -> str:
     """The role with the permission that a refusal names; if it names none, all that are needed."""
     billing, is_source = address.billing_project, address.kind == "source"
     jobs = f"roles/bigquery.jobUser on project {billing}"
-    sessions = f"roles/bigquery.readSessionUser on project {billing}"
     tables = f"roles/bigquery.data{'Viewer' if is_source else 'Editor'} on dataset {address.project}.{address.dataset}"
     if "bigquery.jobs" in said:
         return jobs
     if "bigquery.readsessions" in said:
-        return sessions
+        return f"roles/bigquery.readSessionUser on project {billing}"
     if "bigquery.tables.create" in said and address.scratch:
         return f"roles/bigquery.dataEditor on dataset {billing}.{address.scratch}"
     if "table" in said or "dataset" in said:
         return tables
-    return f"{tables}, {jobs} and {sessions}" if is_source else f"{tables} and {jobs}"
+    if is_source:
+        return f"{tables}, roles/bigquery.jobUser and roles/bigquery.readSessionUser on project {billing}"
+    return f"{tables} and {jobs}"
 
 
 def _not_found(error: Exception, address: BigQueryAddress) -> str:

@@ -159,7 +159,7 @@ def test_a_run_of_another_kind_is_one_sentence(served: tuple[Path, Row]) -> None
 def test_a_damaged_manifest_is_one_sentence(storage: Path) -> None:
     (path,) = storage.glob("runs/*/manifest.json")
     path.write_text(path.read_text()[:1000])
-    assert f"runs/{path.parent.name}/manifest.json cannot be read" in message(
+    assert f"runs/{path.parent.name}/manifest.json of storage '{storage}' cannot be read" in message(
         storage=str(storage), run=path.parent.name
     )
 
