@@ -156,7 +156,10 @@ def test_interrupted_it_leaves_no_record_that_names_a_missing_file(
     storage: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delete, deleted = LocalFiles.delete, []
-    for n_deleted in (3, 13, 28, 48):  # each goes on where the one before was interrupted
+    freed = prune.prune_files.fn(str(storage), 1, 24.0, False, "00000000").freed
+    n_records, n_data = freed["records"].files, freed["data"].files
+    moments = (n_records // 2, n_records + n_data // 2, n_records + n_data + 1)
+    for n_deleted in moments:  # each goes on where the one before was interrupted
 
         def delete_some(self: LocalFiles, path: str, n: int = n_deleted) -> None:
             if len(deleted) == n:
@@ -171,7 +174,7 @@ def test_interrupted_it_leaves_no_record_that_names_a_missing_file(
         assert len(deleted) == n_deleted
         for record in storage.glob("records/*-*"):
             RecordStore(storage_uri=str(storage)).read_path(record.name)
-    assert [path.split("/")[0] for path in (deleted[2], deleted[27], deleted[47])] == ["records", "data", "runs"]
+    assert [deleted[n - 1].split("/")[0] for n in moments] == ["records", "data", "runs"]
     manifest_after(prune_storage, storage, keep=1, delete=True)
     assert computed(run_flow(storage, features=OTHER)) == {}
 

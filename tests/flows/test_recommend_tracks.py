@@ -47,17 +47,17 @@ def brute_force(reference: Path) -> dict[str, pd.DataFrame]:
 
     The shared columns are one product, the affinities are counted in a plain loop.
     """
-    files = manifest_of(reference)["files"]
-    tracks = read(reference, files["extract_tracks"][0])
-    X = read(reference, files["build_features_outer"][0]).to_numpy(float)
+    served = manifest_of(reference)["served"]
+    assert served["fold"] == "all"
+    tracks = read(reference, served["tracks"])
+    X = read(reference, served["features"]["file"]).to_numpy(float)
     artist, album = tracks["artist_name"].tolist(), [*zip(tracks["artist_name"], tracks["album_name"], strict=True)]
     found = {}
-    for batch, models in zip(files["prepare_batches"][:3], files["train_batch_outer"], strict=True):
+    for batch, models in zip(served["preparation"]["batches"], served["models"], strict=True):
         members = read(reference, batch)
         for model in read(reference, models).itertuples():
             own = members[members["playlist_id"] == model.playlist_id]
-            train = own.loc[own["fold"] < 2, "track"].tolist()
-            artists, albums = [artist[t] for t in train], [album[t] for t in train]
+            artists, albums = [artist[t] for t in own["track"]], [album[t] for t in own["track"]]
             counts = np.array([[artists.count(artist[i]), albums.count(album[i])] for i in range(len(X))])
             affinity = np.log1p(counts).astype(np.float32)
             score = X @ model.coefficients + affinity @ model.playlist_coefficients + model.intercept
@@ -165,11 +165,11 @@ def test_a_damaged_manifest_is_one_sentence(storage: Path) -> None:
 
 
 def test_a_damaged_model_is_one_sentence_and_training_heals_it(storage: Path, run_flow: RunFlow) -> None:
-    file = manifest_of(storage)["files"]["train_batch_outer"][1]["path"]
+    file = manifest_of(storage)["served"]["models"][1]["path"]
     (storage / file).write_bytes(b"damaged")
     said = message(storage=str(storage), run="latest")
     assert file in said and "start train-playlists again" in said
-    assert computed(run_flow(storage)) == {"train_batch_outer": 1}
+    assert computed(run_flow(storage)) == {"train_batch_all": 1}
     assert manifest_after(recommend_tracks, storage, run="latest")["rows"] == 24 * 500
 
 
