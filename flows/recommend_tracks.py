@@ -22,7 +22,7 @@ from tasks.playlist_view import as_markdown, as_table
 from tasks.recommend import find_model_run, recommend_batch
 from tasks.recommendation_run import close_recommendations
 from tasks.runs import Run
-from tasks.warehouse.bigquery_replace import parse_table
+from tasks.warehouse.bigquery_address import parse_table
 
 MANY, FEW = 500, 20  # tracks of every playlist, and of one that is shown
 

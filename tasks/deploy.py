@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
-from tasks.errors import InputError
+from tasks.errors import InputError, first_fault
 from tasks.server import answers
 
 DEPLOYMENTS = Path("deployments/prefect.yaml")
@@ -129,9 +129,7 @@ def check_automation(entry: dict[str, Any]) -> AutomationCore:
     try:
         return AutomationCore.model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"automation {entry['name']!r}, {where}: {first['msg']}.") from error
+        raise InputError(f"automation {entry['name']!r} has a mistake ({first_fault(error)}).") from error
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def judge(store: Storage, files: FilesByStage, champion: Champion | None, rule: 
         return Decision(verdict="publish", sentence="Published as the first run of this storage.")
     run = champion.current.run
     try:
-        theirs = read_manifest(store, run)
+        theirs = read_manifest(store, run, Manifest)
         if _is_same(files, theirs, rule.refit):
             return Decision(
                 verdict="unchanged", sentence=f"Unchanged: {run} is published, with the same models.", champion=run

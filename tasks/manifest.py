@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import threadpoolctl
 from prefect.client.schemas.objects import State
@@ -18,6 +18,7 @@ from tasks.references import Census, Distribution, Explanation, Extract, FileRef
 from tasks.storage import Storage
 
 FilesByStage = dict[str, list[FileRef]]
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class TaskCounts(BaseModel):
@@ -185,17 +186,19 @@ def joined_file(files: FilesByStage, folder: Literal["all_models", "all_metrics"
     return found[0] if found else None
 
 
-def read_manifest(store: Storage, folder: str) -> Manifest:
-    """The manifest in a run's folder; raises InputError if it is not there or not whole."""
+def read_manifest(store: Storage, folder: str, form: type[Form]) -> Form:
+    """The manifest in a run's folder; raises InputError if it is not there, or not of this form."""
+    path = f"{folder}/manifest.json"
     try:
-        return Manifest.model_validate_json(store.files.read(f"{folder}/manifest.json"))
+        return form.model_validate_json(store.files.read(path))
     except FileNotFoundError as error:
         raise InputError(
-            f"storage {store.uri!r} has no {folder}/manifest.json: the run was deleted, or never ended."
+            f"storage {store.uri!r} has no finished run {folder}: it was deleted, or never ended; name another one."
         ) from error
     except ValidationError as error:
         raise InputError(
-            f"{folder}/manifest.json of storage {store.uri!r} is damaged ({first_fault(error)})."
+            f"{path} of storage {store.uri!r} cannot be read ({first_fault(error)}): it is damaged, of another version "
+            "or of another flow. Put a good copy back, name another run, or delete that folder."
         ) from error
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
 
 from tasks.champion import read_champion
 from tasks.errors import InputError
 from tasks.files import DamagedFileError
-from tasks.manifest import Manifest, RunManifest
+from tasks.manifest import Manifest, RunManifest, read_manifest
 from tasks.references import Reference, Served, files_in
 from tasks.storage import Storage
 
 RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 RUN_ID = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}")
 TRAINING = "train-playlists"
-
-Form = TypeVar("Form", bound=BaseModel)
 
 
 def list_runs(store: Storage) -> list[str]:
@@ -88,17 +83,3 @@ def _folder(store: Storage, name: str) -> str:
 def _with_id(store: Storage, name: str) -> Iterator[str]:
     if RUN_ID.fullmatch(name):
         yield from (folder for folder in list_runs(store) if folder.endswith(f"-{name[:8]}"))
-
-
-def read_manifest(store: Storage, folder: str, form: type[Form]) -> Form:
-    """The manifest of a run; raises InputError if it is missing, or not of this form."""
-    try:
-        return form.model_validate_json(store.files.read(f"{folder}/manifest.json"))
-    except FileNotFoundError as error:
-        raise InputError(f"storage {store.uri!r} has no finished run {folder}: name another run.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"{folder}/manifest.json cannot be read ({'.'.join(map(str, first['loc']))}: {first['msg'].lower()}): it "
-            "is damaged, of another version or of another flow. Name another run, or delete that folder."
-        ) from error

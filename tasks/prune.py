@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from tasks.champion import read_champion
 from tasks.errors import InputError
 from tasks.files import StoredFile
-from tasks.past_runs import RUN_NAME, read_manifest
+from tasks.manifest import read_manifest
+from tasks.past_runs import RUN_NAME
 from tasks.storage import Storage
 
 DATA = re.compile(r"data/[a-z_]+/[0-9a-f]{64}\.parquet")

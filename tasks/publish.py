@@ -65,7 +65,7 @@ def publish_by_hand(storage: str, run: str) -> str:
     store = Storage(storage)
     try:
         folder = _find(store, run)
-        manifest = read_manifest(store, folder)
+        manifest = read_manifest(store, folder, Manifest)
         _require_whole(store, folder, manifest)
         moved = update_champion(store, lambda champion: _by_hand(folder, manifest.run_id, champion))
     except OSError as error:
@@ -104,7 +104,7 @@ def _is(run: str, folder: str, match: re.Match[str], store: Storage) -> bool:
     """Whether a folder is called so, or belongs to the run of this id (or start of an id, at least 8 characters)."""
     if folder.removeprefix("runs/") == run.strip("/").removeprefix("runs/"):
         return True
-    return match["id"] == run[:8] and read_manifest(store, folder).run_id.startswith(run)
+    return match["id"] == run[:8] and read_manifest(store, folder, Manifest).run_id.startswith(run)
 
 
 def _require_whole(store: Storage, folder: str, manifest: Manifest) -> None:

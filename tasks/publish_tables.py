@@ -18,9 +18,11 @@ def publish_tables(storage: str, destination: str, playlists: list[FileRef], tra
 
     Never cached, since nobody keeps the destination as it was; doing it again changes nothing. Raises InputError.
     """
-    files = Storage(storage).files
+    tables = {"playlists": parts_of(storage, playlists), "tracks_headers": parts_of(storage, tracks)}
+    open_destination(destination).replace(tables)
 
-    def parts(refs: list[FileRef]) -> list[Part]:
-        return [Part(ref.sha256, ref.rows, partial(files.open, ref)) for ref in dict.fromkeys(refs)]
 
-    open_destination(destination).replace({"playlists": parts(playlists), "tracks_headers": parts(tracks)})
+def parts_of(storage: str, files: list[FileRef]) -> list[Part]:
+    """Files of a storage as a warehouse takes them, equal ones once."""
+    store = Storage(storage)
+    return [Part(file.sha256, file.rows, partial(store.files.open, file)) for file in dict.fromkeys(files)]

@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from tasks.errors import InputError
 from tasks.warehouse import bigquery_jobs
 from tasks.warehouse.bigquery_address import parse_address
-from tasks.warehouse.bigquery_clients import SECONDS_PER_REQUEST, open_client, open_read_client, retry
+from tasks.warehouse.bigquery_clients import limits, open_client, open_read_client
 from tasks.warehouse.bigquery_errors import in_words, over_the_limit
 from tasks.warehouse.bigquery_jobs import Parameters
 from tasks.warehouse.byte_sizes import format_bytes
@@ -33,17 +33,12 @@ class BigQueryWarehouse:
     def __init__(self, source: str, maximum_bytes_billed: int | None = None) -> None:
         address = parse_address(source)
         with in_words(address), open_client(address) as client:
-            tables = {
-                name: client.get_table(
-                    f"{address.project}.{address.dataset}.{name}", retry=retry(), timeout=SECONDS_PER_REQUEST
-                )
-                for name in TABLES
-            }
+            tables = {name: client.get_table(address.at(name), **limits()) for name in TABLES}
         for name, table in tables.items():
             check_columns(name, _name(table), {field.name: _type_of(field) for field in table.schema}, _is_kind)
             if address.location and table.location and address.location.lower() != table.location.lower():
                 raise InputError(
-                    f"source {source!r} says location={address.location}, but the dataset is in {table.location}: "
+                    f"{address} says location={address.location}, but the dataset is in {table.location}: "
                     f"write location={table.location}."
                 )
         self._address = replace(address, location=address.location or tables["playlists"].location)

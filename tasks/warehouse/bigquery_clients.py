@@ -29,6 +29,11 @@ def retry() -> Retry:
     return DEFAULT_RETRY.with_timeout(SECONDS_TO_RETRY)
 
 
+def limits() -> dict[str, Any]:
+    """Retry and timeout of one request, as options of the client's methods."""
+    return {"retry": retry(), "timeout": SECONDS_PER_REQUEST}
+
+
 def open_client(address: BigQueryAddress) -> bigquery.Client:
     """A client that runs jobs in the billing project, with Application Default Credentials.
 

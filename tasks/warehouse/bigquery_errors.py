@@ -17,19 +17,10 @@ from tasks.warehouse.bigquery_address import BigQueryAddress
 EXPECTED = (exceptions.GoogleAPIError, auth.GoogleAuthError, RequestException, concurrent.futures.TimeoutError)
 QUOTA_REASONS = {"quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded", "concurrentQueryLimitExceeded"}
 SILENT_REASONS = {"", "backendError", "badGateway", "internalError"}  # a fault of the service, not of the query
-AGAIN = "then start the run again: a query that BigQuery has finished is not paid for twice"
-# What a refusal may name, and the role that holds the permission.
-ROLES = {
-    "bigquery.jobs": "roles/bigquery.jobUser on project {billing}",
-    "bigquery.readsessions": "roles/bigquery.readSessionUser on project {billing}",
-    "bigquery.tables.create": "roles/bigquery.dataEditor on dataset {scratch}",
-    "table": "roles/bigquery.dataViewer on dataset {project}.{dataset}",
-    "dataset": "roles/bigquery.dataViewer on dataset {project}.{dataset}",
+AGAIN = {
+    "source": "then start the run again: a query that BigQuery has finished is not paid for twice",
+    "destination": "then start the run again: no row is loaded twice",
 }
-ALL_ROLES = (
-    "roles/bigquery.dataViewer on dataset {project}.{dataset}, roles/bigquery.jobUser and "
-    "roles/bigquery.readSessionUser on project {billing}"
-)
 
 
 @contextmanager
@@ -45,7 +36,7 @@ def describe(error: Exception, address: BigQueryAddress) -> str:
     """The sentence for one error."""
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
         error = error.cause
-    source, said = f"source {address.source!r}", _said(error)
+    said = _said(error)
     if isinstance(error, auth.GoogleAuthError) and not isinstance(error, auth.TransportError):
         return _no_credentials(error)
     if reason_of(error) == "bytesBilledLimitExceeded" or "exceeded limit for bytes billed" in said:
@@ -61,14 +52,15 @@ def describe(error: Exception, address: BigQueryAddress) -> str:
         return _not_found(error, address)
     if _is_silence(error):
         why = type(error).__name__ if isinstance(error, RequestException) else said
-        return f"BigQuery does not answer for {source} ({why}): check the network, {AGAIN}."
-    return f"BigQuery cannot answer a query on {source} ({reason_of(error) or type(error).__name__}: {said})."
+        return f"BigQuery does not answer for {address} ({why}): check the network, {AGAIN[address.kind]}."
+    refuses = "refuses" if address.kind == "destination" else "cannot answer a query on"
+    return f"BigQuery {refuses} {address} ({reason_of(error) or type(error).__name__}: {said})."
 
 
 def over_the_limit(address: BigQueryAddress, what: str) -> str:
     """The sentence for a query that would cost more than it may."""
     return (
-        f"a query on source {address.source!r} is over the limit of bytes ({what}): raise sample.maximum_bytes_billed "
+        f"a query on {address} is over the limit of bytes ({what}): raise sample.maximum_bytes_billed "
         "if it may cost that, or point the source at smaller tables."
     )
 
@@ -103,25 +95,39 @@ def _forbidden(error: Exception, address: BigQueryAddress) -> str:
         )
     if reason_of(error) == "billingNotEnabled":
         return f"project {address.billing_project} has no billing account ({said}): link one, or set billing_project=."
-    role = next((role for sign, role in ROLES.items() if sign in said.lower()), ALL_ROLES)
-    needed = role.format(
-        project=address.project,
-        dataset=address.dataset,
-        billing=address.billing_project,
-        scratch=f"{address.billing_project}.{address.scratch}",
-    )
-    return f"access to source {address.source!r} is denied ({said}): grant {needed}, {AGAIN}."
+    return f"access to {address} is denied ({said}): grant {_roles(said.lower(), address)}, {AGAIN[address.kind]}."
+
+
+def _roles(said: str, address: BigQueryAddress) -> str:
+    """The role with the permission that a refusal names; if it names none, all that are needed."""
+    billing, is_source = address.billing_project, address.kind == "source"
+    jobs = f"roles/bigquery.jobUser on project {billing}"
+    tables = f"roles/bigquery.data{'Viewer' if is_source else 'Editor'} on dataset {address.project}.{address.dataset}"
+    if "bigquery.jobs" in said:
+        return jobs
+    if "bigquery.readsessions" in said:
+        return f"roles/bigquery.readSessionUser on project {billing}"
+    if "bigquery.tables.create" in said and address.scratch:
+        return f"roles/bigquery.dataEditor on dataset {billing}.{address.scratch}"
+    if "table" in said or "dataset" in said:
+        return tables
+    if is_source:
+        return f"{tables}, roles/bigquery.jobUser and roles/bigquery.readSessionUser on project {billing}"
+    return f"{tables} and {jobs}"
 
 
 def _not_found(error: Exception, address: BigQueryAddress) -> str:
     said, place = _said(error), f"{address.project}.{address.dataset}"
     if "was not found in location" in said:
         what = f"give the location of dataset {place} (location=EU, say)"
+    elif address.kind == "destination":
+        new = f"--location={address.location or 'EU'} {address.project}:{address.dataset}"
+        what = f"create the dataset first (bq mk {new}), or correct the name"
     elif "not found: dataset" in said.lower():
         what = f"check project and dataset ({place}) and, if it has one, the scratch dataset"
     else:
         what = f"put the tables playlists and tracks_headers into dataset {place}, or check project and dataset"
-    return f"source {address.source!r} is not there ({said}): {what}."
+    return f"{address} is not there ({said}): {what}."
 
 
 def _is_silence(error: Exception) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from typing import Any
 
 from google.api_core.exceptions import Conflict, Forbidden, NotFound
 from google.cloud import bigquery
 
 from tasks.errors import InputError
 from tasks.warehouse.bigquery_address import BigQueryAddress
-from tasks.warehouse.bigquery_clients import SECONDS_PER_REQUEST, retry
+from tasks.warehouse.bigquery_clients import SECONDS_PER_REQUEST, limits
 
 MAX_ATTEMPTS = 100  # of one query, by anybody: a job's name is taken for six months, whatever became of it
 MAX_PASSING_FAULTS = 3
@@ -27,7 +26,7 @@ def estimate_bytes(client: bigquery.Client, address: BigQueryAddress, statement:
     """How many bytes BigQuery says the statement would process: a dry run, which costs nothing."""
     config = _config(address, parameters)
     config.dry_run = True
-    job = client.query(statement, job_config=config, retry=retry(), job_retry=None, timeout=SECONDS_PER_REQUEST)
+    job = client.query(statement, job_config=config, job_retry=None, **limits())
     return int(job.total_bytes_processed or 0)
 
 
@@ -68,7 +67,7 @@ def result_table(
         elif is_new and not (n_started < MAX_PASSING_FAULTS and job.error_result.get("reason") in PASSING_FAULTS):
             raise job.exception(timeout=SECONDS_PER_REQUEST)
     raise InputError(
-        f"source {address.source!r}: the {MAX_ATTEMPTS} jobs playlist-models-{key}-… have all failed or "
+        f"{address}: the {MAX_ATTEMPTS} jobs playlist-models-{key}-… have all failed or "
         "expired: change sample.seed, or any row of the source, and with it the jobs' name."
     )
 
@@ -98,13 +97,12 @@ def _start_or_attach(
     client: bigquery.Client, job_id: str, statement: str, config: bigquery.QueryJobConfig
 ) -> tuple[bigquery.QueryJob | None, bool]:
     """The job of this name and whether it is new; None if the name is taken by a job that is not ours to use."""
-    call: dict[str, Any] = {"retry": retry(), "timeout": SECONDS_PER_REQUEST}
     try:
-        return client.query(statement, job_config=config, job_id=job_id, job_retry=None, **call), True
+        return client.query(statement, job_config=config, job_id=job_id, job_retry=None, **limits()), True
     except Conflict:
         pass
     try:
-        job = client.get_job(job_id, **call)
+        job = client.get_job(job_id, **limits())
     except (Forbidden, NotFound):  # another account's, or one in another location
         return None, False
     if not isinstance(job, bigquery.QueryJob) or job.query != statement:
@@ -119,7 +117,7 @@ def _wait(job: bigquery.QueryJob) -> None:
             raise InputError(f"BigQuery's job {job.job_id} is not done after an hour: look at it in the console.")
         time.sleep(PAUSES[min(looks, len(PAUSES) - 1)])
         looks += 1
-        job.reload(retry=retry(), timeout=SECONDS_PER_REQUEST)
+        job.reload(**limits())
 
 
 def _find_table(
@@ -127,7 +125,7 @@ def _find_table(
 ) -> bigquery.Table | None:
     """The table that a finished job wrote; None if it has expired, as both kinds do after a day."""
     try:
-        return client.get_table(table, retry=retry(), timeout=SECONDS_PER_REQUEST)
+        return client.get_table(table, **limits())
     except NotFound:
         if required:
             raise

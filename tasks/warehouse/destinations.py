@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from tasks.errors import InputError
-from tasks.warehouse.bigquery_load import SCHEME, BigQueryDestination
+from tasks.warehouse.bigquery_address import FORM, SCHEME
+from tasks.warehouse.bigquery_load import BigQueryDestination
 from tasks.warehouse.local_load import LocalDestination
 from tasks.warehouse.parts import Tables
 
@@ -31,7 +32,5 @@ def open_destination(uri: str) -> Destination:
     if uri.startswith(SCHEME):
         return BigQueryDestination(uri)
     if "://" in uri:
-        raise InputError(
-            f"destination {uri!r} has an unknown scheme: give a local folder or bigquery://project/dataset."
-        )
+        raise InputError(f"destination {uri!r} has an unknown scheme: give a local folder or {FORM}.")
     return LocalDestination(uri)

@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import InputError
+from tasks.warehouse.inputs import hash_file
 from tasks.warehouse.parts import Part, Tables
 
 INDEX = "loaded.json"
@@ -95,7 +96,7 @@ class LocalDestination:
         if self._read_index() != index:
             return False
         paths = [self._folder / path for path in index.parts]
-        return all(path.is_file() and _sha256(path) == path.stem.removeprefix("part-") for path in paths)
+        return all(path.is_file() and hash_file(path) == path.stem.removeprefix("part-") for path in paths)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -156,11 +157,6 @@ def _write(path: Path, content: bytes) -> None:
         target.write(content)
         target.flush()
         os.fsync(target.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _flush(folder: Path) -> None:

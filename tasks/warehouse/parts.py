@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 class Part(NamedTuple):
-    """A Parquet file in the contract's schema of its table. open: its content, from the first byte, seekable."""
+    """A Parquet file in the schema of its table. open: its content, from the first byte, seekable."""
 
     sha256: str
     rows: int

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.errors import InputError
 from tasks.warehouse.bigquery import BigQueryWarehouse
-from tasks.warehouse.bigquery_address import FORM
+from tasks.warehouse.bigquery_address import FORM, SCHEME
 from tasks.warehouse.local import LocalWarehouse
 
 Parameters = dict[str, str | int | bool]
@@ -40,7 +40,7 @@ def open_warehouse(source: str, maximum_bytes_billed: int | None = None) -> Ware
     No query may be billed for more than maximum_bytes_billed. Raises InputError if the scheme is unknown, the warehouse
     cannot be reached, or a table or a column is missing or of the wrong type.
     """
-    if source.startswith("bigquery:"):
+    if source.startswith(SCHEME):
         return BigQueryWarehouse(source, maximum_bytes_billed)
     if "://" in source:
         raise InputError(f"source {source!r} has an unknown scheme: give a folder with the Parquet tables, or {FORM}.")

@@ -206,7 +206,8 @@ def test_a_manifest_that_cannot_be_read_stops_it(storage: Path) -> None:
     path = next(storage.glob("runs/*/manifest.json"))
     path.write_text(path.read_text()[:500])
     before = snapshot(storage)
-    assert f"{path.relative_to(storage).as_posix()} cannot be read" in message(storage, delete=True)
+    said = f"{path.relative_to(storage).as_posix()} of storage '{storage}' cannot be read"
+    assert said in message(storage, delete=True)
     assert snapshot(storage) == before
 
 

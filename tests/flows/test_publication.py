@@ -272,7 +272,7 @@ def test_a_champion_that_is_gone_keeps_its_place_and_a_hostile_name_is_text(
     shutil.rmtree(storage / manifest_of(storage)["folder"])
     manifest = run_flow(storage, **OTHER_C)
     assert manifest["decision"]["verdict"] == "keep"
-    assert "the run was deleted, or never ended" in manifest["decision"]["sentence"]
+    assert "it was deleted, or never ended" in manifest["decision"]["sentence"]
     page = open_page(storage / manifest["folder"] / "report.html")
     assert page.console == []
     assert "cannot be compared with" in page.text() and "<img src=x" in page.text()

@@ -80,7 +80,7 @@ def test_what_is_not_whole_is_not_published(server: dict[str, str], storage: Pat
     for changes, said in [
         ({"status": "failed", "message": "planted"}, f"{folder} failed and cannot be published: planted"),
         ({"served": None}, f"{folder} has no models that could be published."),
-        ({"served": {}}, "is damaged (served."),
+        ({"served": {}}, f"manifest.json of storage {str(storage)!r} cannot be read (served."),
     ]:
         path.write_text(json.dumps(manifest | changes))
         is_done, sentence = publish(storage, folder)

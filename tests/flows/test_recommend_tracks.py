@@ -159,7 +159,7 @@ def test_a_run_of_another_kind_is_one_sentence(served: tuple[Path, Row]) -> None
 def test_a_damaged_manifest_is_one_sentence(storage: Path) -> None:
     (path,) = storage.glob("runs/*/manifest.json")
     path.write_text(path.read_text()[:1000])
-    assert f"runs/{path.parent.name}/manifest.json cannot be read" in message(
+    assert f"runs/{path.parent.name}/manifest.json of storage '{storage}' cannot be read" in message(
         storage=str(storage), run=path.parent.name
     )
 
@@ -235,5 +235,5 @@ def test_recommendations_are_loaded_into_a_table_in_place_of_others(
 
 def test_a_wrong_destination_is_said_before_anything_is_computed(served: tuple[Path, Row]) -> None:
     manifest = manifest_after(recommend_tracks, served[0], run="latest", top=7, destination="table")
-    assert manifest["message"].startswith("destination 'table' is no table")
+    assert manifest["message"].startswith("destination 'table' is not of the form bigquery://project/")
     assert manifest["tasks"] == {}

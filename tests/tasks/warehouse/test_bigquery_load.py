@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import secrets
 import time
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery as google_bigquery
 
 from tasks.errors import InputError
-from tasks.warehouse import bigquery_load
+from tasks.warehouse import bigquery_clients
 from tasks.warehouse.bigquery_load import BigQueryDestination
 from tasks.warehouse.contract import SCHEMAS
+from tasks.warehouse.destinations import open_destination
 from tasks.warehouse.parts import Part, Tables
 from tests.bigquery_emulator import PROJECT, BigQuery
 
@@ -110,9 +112,9 @@ def test_a_dataset_that_is_not_there(bigquery: BigQuery) -> None:
 
 def test_no_answer_is_one_sentence_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr(bigquery_load, "RETRY", bigquery_load.RETRY.with_timeout(1.0))
+    monkeypatch.setattr(bigquery_clients, "SECONDS_TO_RETRY", 1.0)
     began = time.monotonic()
-    with pytest.raises(InputError, match="BigQuery cannot be reached for destination"):
+    with pytest.raises(InputError, match=r"BigQuery does not answer for destination .*: no row is loaded twice"):
         destination("x").check()
     assert time.monotonic() - began < 10
 
@@ -120,11 +122,28 @@ def test_no_answer_is_one_sentence_in_time(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Forbidden("Access Denied"), r"no access to .*Access Denied.*: grant BigQuery Data Editor on the dataset"),
-        (DefaultCredentialsError("none found"), "no credentials for .*gcloud auth application-default login"),
+        (
+            Forbidden("Access Denied"),
+            r"access to destination .*/x.* is denied \(Access Denied\): grant roles/bigquery.dataEditor on dataset "
+            rf"{PROJECT}.x and roles/bigquery.jobUser on project {PROJECT}, then",
+        ),
+        (
+            Forbidden("Permission bigquery.tables.create denied on dataset x"),
+            rf": grant roles/bigquery.dataEditor on dataset {PROJECT}.x, then start the run again: no row is loaded",
+        ),
+        (
+            Forbidden("User does not have bigquery.jobs.create permission"),
+            rf": grant roles/bigquery.jobUser on project {PROJECT}, then",
+        ),
+        (NotFound("Not found: Dataset x"), rf"create the dataset first \(bq mk --location=EU {PROJECT}:x\)"),
+        (NotFound("Dataset x was not found in location US"), rf"give the location of dataset {PROJECT}.x"),
+        (BadRequest("No"), r"BigQuery refuses destination .*/x.* \(BadRequest: No\)"),
+        (DefaultCredentialsError("none"), r"no Google credentials .*none.*gcloud auth application-default login"),
     ],
 )
-def test_no_access(error: Exception, said: str, bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_one_sentence(
+    error: Exception, said: str, bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise error
 
@@ -133,9 +152,31 @@ def test_no_access(error: Exception, said: str, bigquery: BigQuery, monkeypatch:
         destination("x").check()
 
 
+def test_jobs_run_in_the_project_that_pays(bigquery: BigQuery, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    request = google_bigquery.Client._call_api
+
+    def call(client: google_bigquery.Client, *arguments: Any, **options: Any) -> Any:
+        asked.append(client.project)
+        return request(client, *arguments, **options)
+
+    monkeypatch.setattr(google_bigquery.Client, "_call_api", call)
+    BigQueryDestination(f"bigquery://{PROJECT}/{dataset}?billing_project=my-project").check()
+    assert set(asked) == {"my-project"}
+
+
 @pytest.mark.parametrize(
-    "uri", ["bigquery://", "bigquery://p", "bigquery://proj/a-b", "bigquery://proj/a;drop", "bigquery://proj/d?x=1"]
+    ("uri", "said"),
+    [
+        ("bigquery:", "is not of the form bigquery://project/dataset?location=EU"),
+        ("bigquery://p", "is not of the form bigquery://project/dataset?location=EU"),
+        ("bigquery://project/dataset/table", "is not of the form bigquery://project/dataset?location=EU"),
+        ("bigquery://project/a-b", "'a-b' cannot be a dataset; write bigquery://project/dataset?location=EU"),
+        ("bigquery://project/a;drop", "'a;drop' cannot be a dataset"),
+        ("bigquery://project/d?x=1", "says 'x': only location, billing_project may follow"),
+        ("bigquery://project/d?scratch=s", "says 'scratch': only location, billing_project may follow"),
+    ],
 )
-def test_a_name_that_is_no_dataset(uri: str) -> None:
-    with pytest.raises(InputError, match="is no dataset: write bigquery://project/dataset"):
-        BigQueryDestination(uri)
+def test_a_name_that_is_no_dataset(uri: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"^destination {re.escape(repr(uri))}.*{re.escape(said)}"):
+        open_destination(uri)
