@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from prefect import Flow
 from prefect.events.worker import EventsWorker
@@ -25,6 +26,9 @@ from tasks.parameters import FeatureParameters, SampleParameters, TrainingParame
 from tasks.server import answers
 from tests.bigquery_emulator import bigquery, bigquery_server  # noqa: F401  # fixtures
 from tests.gcs_emulator import bucket, gcs  # noqa: F401  # fixtures
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no counterexample
+hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 SAMPLE_WAREHOUSE = ROOT / "deployments" / "sample_warehouse"
@@ -59,6 +63,7 @@ def own_server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A real Prefect server of its own, as a process."""
     home.mkdir(exist_ok=True)
     environment = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    environment["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{port}/api"  # its pages look at port 4200 otherwise
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -47,23 +46,6 @@ def test_a_run_without_a_server_keeps_its_whole_history(tmp_path: Path) -> None:
         flow_runs = database.execute("SELECT state_type FROM flow_run").fetchall()
     assert states == [("COMPLETED", n_task_runs)]
     assert flow_runs == [("COMPLETED",)]
-
-
-def test_a_full_disk_is_one_sentence_and_the_next_run_resumes(
-    server: dict[str, str], reference: Path, tmp_path: Path
-) -> None:
-    """The kernel refuses files above a limit that the features reach and what is before them does not."""
-    limit = max(path.stat().st_size for path in reference.glob("data/memberships/*")) + 1
-    assert limit < min(path.stat().st_size for path in reference.glob("data/features/*"))
-    process = start(tmp_path, server, *OPTIONS)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-    output, errors = process.communicate(timeout=120)
-    assert (process.returncode, output) == (1, "")
-    assert "Traceback" not in errors
-    assert "File too large" in errors.splitlines()[-1]
-    assert not list(tmp_path.rglob("*.part"))
-    finish(start(tmp_path, server, *OPTIONS))
-    assert data_files(tmp_path) == data_files(reference)
 
 
 @pytest.fixture
