@@ -44,8 +44,8 @@ def start(port: str) -> str:
         raise SystemExit(f"SERVER_PORT is {port!r}: it must be a number from 1 to 65535.")
     if pid := _running_server():
         raise SystemExit(
-            f"a Prefect server of this folder runs already (process {pid}), but not at {api_url}: make stop ends it, or "
-            "name its port (SERVER_PORT)."
+            f"a Prefect server of this folder runs already (process {pid}), but not at {api_url}: make stop ends it, "
+            "or name its port (SERVER_PORT)."
         )
     # The pages look for the API at port 4200 unless they are told.
     os.environ["PREFECT_SERVER_UI_API_URL"] = api_url
