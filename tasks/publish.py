@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from tasks.champion import RUN_FOLDER, Champion, Decision, Publication, read_champion, update_champion
@@ -70,7 +72,7 @@ def publish_by_hand(storage: str, run: str) -> str:
         moved = update_champion(store, lambda champion: _by_hand(folder, manifest.run_id, champion))
     except OSError as error:
         raise InputError(f"storage {storage!r} cannot be used ({error.strerror or error}).") from error
-    _announce(store, folder, manifest.run_id)
+    _announce(store, folder, manifest.run_id, is_by_hand=True)
     if not moved:
         return f"{folder} is the champion already; it was announced again."
     return f"{folder} is the champion now."
@@ -125,8 +127,17 @@ def _publication(run: str, run_id: str, decision: Decision) -> Publication:
     return Publication(run=run, run_id=run_id, published=datetime.now(UTC), decision=decision)
 
 
-def _announce(store: Storage, run: str, run_id: str) -> None:
-    """Tell Prefect's server that a run is the champion: automations start from here what computes from its models."""
-    about = {"storage": store.uri, "run": run, "run_id": run_id}
-    resource = {"prefect.resource.id": RESOURCE, "prefect.resource.name": "champion"}
+def _announce(store: Storage, run: str, run_id: str, *, is_by_hand: bool = False) -> None:
+    """Tell Prefect's server that a run is the champion: automations start from here what computes from its models.
+
+    The label published_by lets them tell whose wish it was: "hand" is publish_run, "deployment" a run of a deployment,
+    "command" one that somebody started beside them, on a machine whose storage no worker may know. A local storage is
+    named by its absolute path: who hears of it stands in another folder.
+    """
+    context = FlowRunContext.get()
+    is_deployed = context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
+    published_by = "hand" if is_by_hand else "deployment" if is_deployed else "command"
+    storage = store.uri if "://" in store.uri else str(Path(store.uri).expanduser().absolute())
+    about = {"storage": storage, "run": run, "run_id": run_id}
+    resource = {"prefect.resource.id": RESOURCE, "prefect.resource.name": "champion", "published_by": published_by}
     emit_event(event=EVENT, resource=resource | about, payload=about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 START_SECONDS = 120
 STOP_SECONDS = 30
+# As it is started here, and by `prefect server start --background`, which leaves its number in the same place.
+SERVER_COMMANDS = ("prefect server start", "prefect.server.api.server:create_app")
 
 
 def answers(api_url: str) -> bool:
@@ -39,7 +42,11 @@ def start(port: str) -> str:
         )
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise SystemExit(f"SERVER_PORT is {port!r}: it must be a number from 1 to 65535.")
-    _forget_dead_server()
+    if pid := _running_server():
+        raise SystemExit(
+            f"a Prefect server of this folder runs already (process {pid}), but not at {api_url}: make stop ends it, "
+            "or name its port (SERVER_PORT)."
+        )
     # The pages look for the API at port 4200 unless they are told.
     os.environ["PREFECT_SERVER_UI_API_URL"] = api_url
     process = _start_in_background(port)
@@ -59,13 +66,13 @@ def start(port: str) -> str:
 
 def stop() -> str:
     """End the server that `start` left in the background."""
-    _forget_dead_server()
-    if not _pid_file().exists():
+    pid = _running_server()
+    if pid is None:
         return "No server of this folder runs in the background."
-    pid = int(_pid_file().read_text())
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while _is_alive(pid):
+    while _is_server(pid):
         if time.monotonic() > deadline:
             raise SystemExit(f"the Prefect server (process {pid}) does not end within {STOP_SECONDS} s: kill it.")
         time.sleep(0.1)
@@ -97,22 +104,39 @@ def _pid_file() -> Path:
     return Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect")) / "server.pid"
 
 
-def _forget_dead_server() -> None:
-    """Remove the note of a server that was killed."""
+def _running_server() -> int | None:
+    """The process of the server that was left in the background; the note of one that is gone is removed."""
     try:
-        is_alive = _is_alive(int(_pid_file().read_text()))
+        pid = int(_pid_file().read_text())
     except (FileNotFoundError, ValueError):
-        is_alive = False
-    if not is_alive:
-        _pid_file().unlink(missing_ok=True)
+        pid = 0
+    if pid > 0 and _is_server(pid):
+        return pid
+    _pid_file().unlink(missing_ok=True)
+    return None
 
 
-def _is_alive(pid: int) -> bool:
+def _is_server(pid: int) -> bool:
+    """Whether a process of ours is a Prefect server: its number may have gone to another one, or to another user's.
+
+    A process that has ended, but that nobody has waited for, has no command any more.
+    """
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError, OverflowError):
         return False
-    return True
+    return any(server in _command(pid) for server in SERVER_COMMANDS)
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; of /proc if there is one, since small images lack `ps`, and macOS lacks /proc."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+        except OSError:
+            return ""  # it has just ended
+    command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout  # noqa: S603  # a number
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
+import httpx
 import pytest
 import yaml
 from prefect import get_client
@@ -19,13 +20,17 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation
 
+from flows.publish_run import publish_run
 from tasks.deploy import AUTOMATIONS, DEPLOYMENTS, apply_automation, read_automations
-from tests.conftest import ROOT, data_files, manifest_of
+from tasks.parameters import TrainingParameters
+from tasks.publish import EVENT
+from tests.conftest import ROOT, RunFlow, data_files, manifest_of
 from tests.integration.platform import Platform, deploy, prefect, wait_for
 from tests.integration.processes import n_records
 
 NAMES = [
     "prune-storage/manual",
+    "publish-run/manual",
     "recommend-tracks/after-training",
     "recommend-tracks/manual",
     "train-playlists/manual",
@@ -130,10 +135,9 @@ def test_deployments_are_what_the_file_says(platform: Platform) -> None:
         assert (found.tags, found.description) == (entry["tags"], entry["description"])
         assert found.work_pool_name == "playlists"
         assert found.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
-        if name.startswith("train-playlists/"):
-            assert found.global_concurrency_limit is not None and found.global_concurrency_limit.limit == 1
-            assert found.concurrency_options is not None
-            assert found.concurrency_options.collision_strategy == "ENQUEUE"
+        assert found.global_concurrency_limit is not None and found.global_concurrency_limit.limit == 1
+        assert found.concurrency_options is not None
+        assert found.concurrency_options.collision_strategy == "ENQUEUE"
 
 
 def test_the_week_starts_with_a_run(platform: Platform) -> None:
@@ -175,7 +179,55 @@ def test_a_run_from_the_command_line_completes_and_starts_recommendations(platfo
     assert recommended["models_of"] == trained["folder"]
     assert recommended["rows"] == 24 * 500
     (run,) = platform.runs("recommend-tracks/after-training")
-    assert run.parameters["run"] == trained["folder"]
+    assert run.parameters == {"storage": str(storage), "run": trained["folder"]}
+
+
+def announced(platform: Platform, storage: Path) -> list[str]:
+    """Whose wish the publications of a storage were, oldest first."""
+    about = {"event": {"name": [EVENT]}, "resource": {"labels": {"storage": [str(storage)]}}, "order": "ASC"}
+    answer = httpx.post(f"{platform.environment['PREFECT_API_URL']}/events/filter", json={"filter": about}, timeout=30)
+    return [event["resource"]["published_by"] for event in answer.raise_for_status().json()["events"]]
+
+
+def test_only_deployments_and_publish_run_start_recommendations(
+    platform: Platform, storage: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on somebody's machine starts nothing; a rollback does, by the command or by its deployment.
+
+    The storage's name counts from another folder than the worker's: what is announced is where it is.
+    """
+    monkeypatch.chdir(storage.parent)
+    first = manifest_of(storage)["folder"]
+    second = run_flow(Path(storage.name), training=TrainingParameters(batch_size=8, regularization=(0.5,)))["folder"]
+    wait_for(lambda: announced(platform, storage) == ["command"], "the announcement", 60)
+
+    def started() -> list[FlowRun]:
+        runs = platform.runs("recommend-tracks/after-training")
+        return [run for run in runs if run.parameters["storage"] == str(storage)]
+
+    assert publish_run(storage=storage.name, run="previous") == f"{first} is the champion now."
+    wait_for(lambda: len(started()) == 1, "recommendations of the first", 60)
+    rollback = platform.client.read_deployment_by_name("publish-run/manual").id
+    parameters = {"storage": str(storage), "run": "previous"}
+    platform.client.create_flow_run_from_deployment(rollback, parameters=parameters)
+    wait_for(lambda: len(started()) == 2, "recommendations of the second", 60)
+    assert {run.parameters["run"] for run in started()} == {first, second}
+    wait_for(lambda: announced(platform, storage) == ["command", "hand", "hand"], "the announcements", 60)
+    for run in started():
+        platform.wait(run.id, "Completed")
+
+
+def test_an_automation_whose_block_is_gone_is_removed(platform: Platform) -> None:
+    """Else the server would go on trying to send to it."""
+    notice = entry("failure")
+    notice["name"] = "playlists: to be removed"
+    CustomWebhookNotificationBlock(name="gone", url="http://127.0.0.1:9/").save("gone", overwrite=True)
+    notice["actions"][0]["block"] = "custom-webhook/gone"
+    assert apply(notice) == "created"
+    CustomWebhookNotificationBlock.delete("gone")
+    assert apply(notice) == "removed, because there is no block custom-webhook/gone: see deployments/README.md"
+    assert [found.name for found in platform.client.read_automations() if found.name == notice["name"]] == []
+    assert apply(notice).startswith("left out, because there is no block custom-webhook/gone")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +272,7 @@ def test_worker_and_run_die_together_and_the_run_is_crashed_and_started_again(
     assert platform.client.read_flow_run(run_id).state_name == "Running"
     before = {run.id for run in platform.runs("train-playlists/resume")}
     crashed = platform.wait(run_id, "Crashed", 60)
-    assert crashed.state.message.startswith("No heartbeat for 90 seconds")
+    assert crashed.state.message.startswith("No heartbeat for 90 seconds: worker and run seem to be gone.")
     apply(entry("heartbeat"))  # the next run may take more than ten seconds
     started = wait_for(
         lambda: [run for run in platform.runs("train-playlists/resume") if run.id not in before], "a restart", 30
