@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -22,6 +22,7 @@ from tasks.warehouse.parts import Part, Tables
 
 INDEX = "loaded.json"
 BLOCK_BYTES = 1 << 20
+RANDOM_BYTES = 8
 
 
 class LoadedIndex(BaseModel):
@@ -119,10 +120,12 @@ class LocalDestination:
             os.close(descriptor)
 
     def _beside(self, kind: str) -> list[Path]:
-        return list(self._folder.parent.glob(f".{glob.escape(self._folder.name)}.*.{kind}"))
+        """What _swap left, and not what it left of a destination whose name begins like this one's."""
+        name = re.compile(rf"\.{re.escape(self._folder.name)}\.[0-9a-f]{{{2 * RANDOM_BYTES}}}\.{kind}")
+        return [path for path in self._folder.parent.iterdir() if name.fullmatch(path.name)]
 
     def _swap(self, index: LoadedIndex, parts: dict[str, Part]) -> None:
-        name = f".{self._folder.name}.{secrets.token_hex(8)}"
+        name = f".{self._folder.name}.{secrets.token_hex(RANDOM_BYTES)}"
         new, old = (self._folder.with_name(f"{name}.{kind}") for kind in ("part", "old"))
         try:
             for path, part in parts.items():
