@@ -102,7 +102,7 @@ def _parts_of(folder: Path, table: str) -> list[Path]:
 def _types_of(part: Path) -> dict[str, pa.DataType]:
     try:
         return {field.name: field.type for field in pq.read_schema(part)}
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{str(part)!r} is not a whole Parquet file ({error}): write it again.") from error
 
 
