@@ -23,6 +23,7 @@ from tasks.warehouse.contract import SCHEMAS
 from tasks.warehouse.destinations import open_destination
 from tasks.warehouse.parts import Part, Tables
 from tests.bigquery_emulator import PROJECT, BigQuery
+from tests.fake_bigquery import FakeBigQuery, serve
 
 
 def part(table: str, rows: list[dict[str, Any]]) -> Part:
@@ -84,6 +85,16 @@ def test_a_table_of_somebody_else_is_not_replaced(bigquery: BigQuery, dataset: s
     with pytest.raises(InputError, match=f"table {PROJECT}.{dataset}.playlists .* was not loaded there"):
         destination(dataset).replace(tables("a"))
     assert loaded(bigquery.client, dataset) == [{"x": "mine"}]
+
+
+def test_rows_in_a_streaming_buffer_are_somebodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"estimatedRows": "5000", "estimatedBytes": "1", "oldestEntryTime": "1700000000000"}
+    with serve(FakeBigQuery(table={"numRows": "0"})) as fake:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", fake.address)
+        destination("x").check()
+        fake.table["streamingBuffer"] = rows
+        with pytest.raises(InputError, match="playlists .* was not loaded there"):
+            destination("x").check()
 
 
 def test_a_part_that_is_not_whole_replaces_neither_table(bigquery: BigQuery, dataset: str) -> None:
