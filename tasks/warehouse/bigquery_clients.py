@@ -56,7 +56,7 @@ class ReadClient(BigQueryReadClient):
         options |= {"retry": _read_retry(), "timeout": SECONDS_PER_REQUEST}
         return super().create_read_session(*args, **options)
 
-    def read_rows(self, name: str, offset: int = 0, **_: Any) -> ReadRowsStream:
+    def read_rows(self, name: str, offset: int = 0, **_: Any) -> ReadRowsStream:  # type: ignore[override]  # as the base
         """As in the base class, whatever the caller's options; goes on where a broken stream ended."""
         opener = StreamOpener(partial(big_query_read.BigQueryReadClient.read_rows, self))
         return ReadRowsStream(opener, name, offset, {"retry": _read_retry(), "timeout": SECONDS_PER_STREAM})
@@ -72,8 +72,9 @@ class StreamOpener:
     def read_rows(self, *, read_stream: str, offset: int, **options: Any) -> Any:
         """The messages from a row on; raises ServiceUnavailable once no new row has come for SECONDS_TO_RETRY."""
         if offset > self._offset:
-            self._offset, self._since, self._n_tries = offset, time.monotonic(), 0
+            self._offset, self._n_tries = offset, 0
         else:
+            self._since = self._since if self._n_tries else time.monotonic()
             self._n_tries += 1
             if time.monotonic() - self._since > SECONDS_TO_RETRY:
                 raise exceptions.ServiceUnavailable(f"a stream broke off {self._n_tries} times without a row")

@@ -85,7 +85,7 @@ def test_a_stream_without_progress_is_given_up(
 
     monkeypatch.setattr(bigquery_clients, "SECONDS_TO_RETRY", 0.5)
     started = time.monotonic()
-    with serve(answer, monkeypatch) as asked, pytest.raises(GoogleAPIError, match="broke off .* times without a row"):
+    with serve(answer, monkeypatch) as asked, pytest.raises(GoogleAPIError, match=r"broke off .* times without a row"):
         n_rows()
     assert time.monotonic() - started < 5
     assert 1 < len(asked) < 10

@@ -93,7 +93,7 @@ def test_rows_in_a_streaming_buffer_are_somebodys(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", fake.address)
         destination("x").check()
         fake.table["streamingBuffer"] = rows
-        with pytest.raises(InputError, match="playlists .* was not loaded there"):
+        with pytest.raises(InputError, match=r"playlists .* was not loaded there"):
             destination("x").check()
 
 

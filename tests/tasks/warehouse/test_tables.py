@@ -80,7 +80,7 @@ def no_unicode(*values: bytes) -> pa.Array:
 def test_parquet_text_that_is_no_utf8_is_refused(column: str, tmp_path: Path) -> None:
     columns = {"pid": pa.array(["1"]), "uri": pa.array(["a"]), "artist_name": pa.array(["x"])}
     pq.write_table(pa.table(columns | {column: no_unicode(b"Beyonc\xe9")}), tmp_path / "a.parquet")
-    with pytest.raises(UnreadableError, match="not a whole PARQUET file .*UTF8"):
+    with pytest.raises(UnreadableError, match=r"not a whole PARQUET file .*UTF8"):
         read(tmp_path / "a.parquet", "parquet")
 
 
