@@ -47,7 +47,7 @@ def load_warehouse(
             track in a playlist: a folder, a file or a pattern.
         tracks: CSV, TSV or Parquet with a row of audio features per track: a folder, a file or a pattern.
         destination: Where the two tables are put: a folder, or bigquery://project/dataset?location=EU.
-        storage: Where parts and checkpoints are kept: a folder.
+        storage: Where parts and checkpoints are kept: a folder, or gs://bucket/prefix.
         columns: What the columns of CSV and Parquet files are called.
         loading: What is tolerated of the files.
         compute: How much of the machine is used.

@@ -163,8 +163,8 @@ def plain_errors(place: str) -> Iterator[None]:
         if not str(error).startswith("Forbidden"):  # a plain OSError, as gcsfs has it
             raise
         raise UnavailableError(
-            f"{place} may not be used by this account ({_first_line(error.args[0].partition(chr(10))[2])}): "
-            "give it the role roles/storage.objectUser on the bucket."
+            f"{place} may not be used by this account ({_first_line(error.args[0].partition(chr(10))[2])}): give it "
+            "the role roles/storage.objectUser on the bucket, unless something else is named here."
         ) from error
     except (aiohttp.ClientError, ValueError) as error:
         raise RefusedError(f"{place} refused a request ({_first_line(error)})") from error

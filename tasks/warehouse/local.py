@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputError
 from tasks.warehouse.contract import TABLES, check_columns
+from tasks.warehouse.local_paths import expand
 from tasks.warehouse.sql import read_statement
 
 MEMORY_LIMIT = "4GB"
@@ -24,7 +25,7 @@ class LocalWarehouse:
     """Two Parquet tables below a folder: `<table>.parquet`, or a folder `<table>/` of parts."""
 
     def __init__(self, source: str) -> None:
-        folder = Path(source).expanduser()
+        folder = expand("source", source)
         if not source or not folder.is_dir():
             raise InputError(
                 f"source {source!r} is not a folder (seen from {Path.cwd()}): give one with playlists.parquet in it."

@@ -148,9 +148,13 @@ def test_what_was_left_of_a_name_that_begins_the_same_is_not_touched(tmp_path: P
         ("/proc/nobody/here", "cannot be written: '/proc' takes no new folder"),
         ("{file}", "is a file: give a folder"),
         ("{file}/below", "file' takes no new folder"),
+        ("/", "holds files that were not loaded there|cannot be written"),
+        ("{index}", "holds files that were not loaded there .such as 'loaded.json/x'"),
     ],
 )
 def test_a_destination_that_cannot_be(uri: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "index" / "loaded.json").mkdir(parents=True)
+    (tmp_path / "index" / "loaded.json" / "x").touch()
     with pytest.raises(InputError, match=said):
-        open_destination(uri.format(file=tmp_path / "file")).check()
+        open_destination(uri.format(file=tmp_path / "file", index=tmp_path / "index")).check()
