@@ -30,6 +30,8 @@ SILENCE_SECONDS = 60.0  # so long after a request was given up, others are not e
 ATTEMPT_SECONDS = 300.0  # for at most 16 MB
 TIMEOUTS = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
 RANGE = re.compile(r"bytes (\d+)-(\d+)/")
+# Why access is denied to whoever has the role.
+NO_ROLE = re.compile(r"billing|disabled|not been used|retention|polic|on hold|organization", re.IGNORECASE)
 PASSING = {408, 429, 500, 502, 503, 504}
 
 T = TypeVar("T")
@@ -162,10 +164,9 @@ def plain_errors(place: str) -> Iterator[None]:
     except OSError as error:
         if not str(error).startswith("Forbidden"):  # a plain OSError, as gcsfs has it
             raise
-        raise UnavailableError(
-            f"{place} may not be used by this account ({_first_line(error.args[0].partition(chr(10))[2])}): give it "
-            "the role roles/storage.objectUser on the bucket, unless something else is named here."
-        ) from error
+        said = _first_line(error.args[0].partition("\n")[2])
+        what = "change that" if NO_ROLE.search(said) else "give it the role roles/storage.objectUser on the bucket"
+        raise UnavailableError(f"{place} may not be used by this account ({said}): {what}.") from error
     except (aiohttp.ClientError, ValueError) as error:
         raise RefusedError(f"{place} refused a request ({_first_line(error)})") from error
 

@@ -58,15 +58,15 @@ class LocalWarehouse:
                 connection.execute(statement, parameters)
                 yield from connection.to_arrow_reader(BATCH_ROWS)
             except duckdb.Error as error:
-                raise InputError(_sentence(error, self._source)) from error
+                raise InputError(describe(error, f"a table of source {self._source!r}")) from error
 
 
-def _sentence(error: duckdb.Error, source: str) -> str:
-    """What DuckDB could not do, in one line, with what to do about it."""
+def describe(error: duckdb.Error, what: str) -> str:
+    """What DuckDB could not do with `what`, in one line, with what to do about it."""
     reason = str(error).splitlines()[0]
     if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in reason:
-        return f"there is no room to query the source ({reason}): set TMPDIR to a folder with more space."
-    return f"a table of source {source!r} cannot be read ({reason}): check the Parquet files."
+        return f"there is no room for a query ({reason}): set TMPDIR to a folder with more space."
+    return f"{what} cannot be read ({reason}): check the Parquet files."
 
 
 def connect(scratch: str) -> duckdb.DuckDBPyConnection:

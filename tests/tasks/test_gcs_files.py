@@ -335,6 +335,15 @@ def test_probing_says_that_access_is_denied(bucket: Bucket, monkeypatch: pytest.
     assert time.monotonic() - started < 5
 
 
+def test_a_refusal_that_no_role_lifts_does_not_ask_for_one() -> None:
+    said = "The billing account for the owning project is disabled in state absent"
+    with (
+        pytest.raises(UnavailableError, match=f"account .{said}.: change that\\.$"),
+        gcs_requests.plain_errors("gs://b"),
+    ):
+        raise OSError(f"Forbidden: b/o\n{said}.")
+
+
 def test_probing_says_that_the_credentials_are_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     with spoiled(bucket.endpoint, monkeypatch, 1.0, ("401",)):
         assert "does not accept the credentials" in probe_error(bucket.uri)

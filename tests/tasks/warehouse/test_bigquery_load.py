@@ -116,6 +116,27 @@ def test_rows_that_get_lost_on_the_way_replace_nothing(
     assert uris(bigquery.client, dataset) == ["a"]
 
 
+def test_an_error_between_the_two_copies_says_what_is_new(
+    bigquery: BigQuery, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination(dataset).replace(tables("a"))
+    copy = google_bigquery.Client.copy_table
+
+    def refuse(client: google_bigquery.Client, source: Any, table: Any, **options: Any) -> Any:
+        if table.table_id == "tracks_headers":
+            raise Forbidden("no permission")
+        return copy(client, source, table, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(google_bigquery.Client, "copy_table", refuse)
+        with pytest.raises(InputError, match=r"no permission.* playlists is new there, and tracks_headers as it was"):
+            destination(dataset).replace(tables("b"))
+    assert uris(bigquery.client, dataset) == ["b"]
+    assert loaded(bigquery.client, dataset, "tracks_headers")[0]["trackid"] == "a"
+    destination(dataset).replace(tables("b"))
+    assert loaded(bigquery.client, dataset, "tracks_headers")[0]["trackid"] == "b"
+
+
 def test_a_dataset_that_is_not_there(bigquery: BigQuery) -> None:
     with pytest.raises(InputError, match=f"is not there .*create the dataset first .bq mk --location=EU {PROJECT}:no"):
         destination("nowhere").check()
