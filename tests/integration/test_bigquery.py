@@ -96,7 +96,7 @@ def test_a_killed_run_from_integer_ids_to_a_bucket_is_resumed_and_leaves_the_fil
 ) -> None:
     assert run_flow(tmp_path / "local", source=str(numbered))["status"] == "completed"
     source = bigquery.load(numbered, "numbered")
-    assert bigquery.client.get_table(f"{PROJECT}.numbered.playlists").schema[0].field_type == "INTEGER"
+    assert bigquery.client.get_table(f"{PROJECT}.numbered.playlists").schema[0].field_type == "INT64"
     options, environment = ["--source", source, *small_options()], server | bigquery.environment
     process = start(bucket.uri, environment, *options)
     interrupt_when(process, lambda: bool(bucket.names("records/extract-memberships-")), signal.SIGKILL)
