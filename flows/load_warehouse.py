@@ -40,7 +40,7 @@ def load_warehouse(
     """Load playlists and track features from files into a warehouse, and say what was left out.
 
     Every file becomes a part that is kept in the storage and checked before it is used again. The destination changes
-    only when all of them are good, and then as a whole.
+    only when all of them are good: a folder as a whole, tables of BigQuery one right after the other.
 
     Args:
         playlists: Slices of the Million Playlist Dataset (mpd.slice.*.json), or CSV, TSV or Parquet with a row per

@@ -1,4 +1,4 @@
-"""Tables of a BigQuery dataset replaced as a whole: each staged by one load job, then copied into place."""
+"""Tables of a BigQuery dataset, each replaced as a whole: all staged by one load job, then copied into place."""
 
 from __future__ import annotations
 
