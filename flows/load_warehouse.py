@@ -40,14 +40,14 @@ def load_warehouse(
     """Load playlists and track features from files into a warehouse, and say what was left out.
 
     Every file becomes a part that is kept in the storage and checked before it is used again. The destination changes
-    only when all of them are good, and then as a whole.
+    only when all of them are good: a folder as a whole, tables of BigQuery one right after the other.
 
     Args:
         playlists: Slices of the Million Playlist Dataset (mpd.slice.*.json), or CSV, TSV or Parquet with a row per
             track in a playlist: a folder, a file or a pattern.
         tracks: CSV, TSV or Parquet with a row of audio features per track: a folder, a file or a pattern.
         destination: Where the two tables are put: a folder, or bigquery://project/dataset?location=EU.
-        storage: Where parts and checkpoints are kept: a folder.
+        storage: Where parts and checkpoints are kept: a folder, or gs://bucket/prefix.
         columns: What the columns of CSV and Parquet files are called.
         loading: What is tolerated of the files.
         compute: How much of the machine is used.

@@ -102,10 +102,13 @@ class GcsFiles:
         If the answer was lost, the second attempt meets our own object, which is no conflict.
         """
         try:
-            self._upload(path, content, ifGenerationMatch=version)
+            stored = self._upload(path, content, ifGenerationMatch=version)
         except FileExistsError:
             if self.read_version(path)[0] != content:
                 raise ConflictError(f"{path} was replaced by another process") from None
+            return
+        if stored["crc32c"] != as_text(google_crc32c.Checksum(content)):
+            raise OSError(f"{self._uri}/{path} did not arrive whole.")
 
     def exists(self, path: str) -> bool:
         """Whether there is an object of this name."""
@@ -171,7 +174,9 @@ class GcsFiles:
             return self._metadata(path)
         boundary = secrets.token_hex(16)
         # The one form of upload whose conditions emulators check too. gcsfs's own knows no generation but 0.
-        about = f"Content-Type: application/json\r\n\r\n{json.dumps({'name': self._key(path)})}"
+        # Other content than this crc32c's is refused: it never stands under the name.
+        metadata = {"name": self._key(path), "crc32c": as_text(google_crc32c.Checksum(content))}
+        about = f"Content-Type: application/json\r\n\r\n{json.dumps(metadata)}"
         head = f"--{boundary}\r\n{about}\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
         with plain_errors(self._uri):
             fs = connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
@@ -10,15 +11,15 @@ import os
 import random
 import re
 import time
-from asyncio import sleep
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import aiohttp
 import google_crc32c
 from gcsfs.core import GCSFileSystem  # not gcsfs.GCSFileSystem, which asks every bucket for its kind and stalls offline
 from gcsfs.retry import HttpError
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 
 from tasks.files import UnavailableError
 
@@ -26,9 +27,14 @@ PATIENCE_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 6.0
 SILENCE_SECONDS = 60.0  # so long after a request was given up, others are not even tried
+ATTEMPT_SECONDS = 300.0  # for at most 16 MB
 TIMEOUTS = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
 RANGE = re.compile(r"bytes (\d+)-(\d+)/")
+# Why access is denied to whoever has the role.
+NO_ROLE = re.compile(r"billing|disabled|not been used|retention|polic|on hold|organization", re.IGNORECASE)
 PASSING = {408, 429, 500, 502, 503, 504}
+
+T = TypeVar("T")
 
 _given_up: dict[str, tuple[float, str]] = {}  # by place: when, and why
 
@@ -41,14 +47,24 @@ class RefusedError(OSError):
     """An answer that says no, and will again."""
 
 
-def connect() -> GCSFileSystem:
+class PatientFileSystem(GCSFileSystem):
+    """gcsfs, which also waits for a new token: it is fetched, on the way of a request, by another client."""
+
+    async def _request(self, *args: Any, **options: Any) -> Any:
+        async def attempt() -> tuple[Any, str]:
+            return await GCSFileSystem._request(self, *args, **options), ""
+
+        return await _repeat(attempt, TransportError)
+
+
+def connect() -> PatientFileSystem:
     """The process's file system (fsspec keeps one for equal arguments), without a cache of listings.
 
     Credentials are Google's Application Default Credentials, and none against an emulator.
     """
     for name in ("gcsfs", "google.auth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise, gcsfs with a traceback
-    return GCSFileSystem(
+    return PatientFileSystem(
         token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else "google_default",
         use_listings_cache=False,
         requests_timeout=TIMEOUTS,
@@ -63,20 +79,30 @@ async def send_until_answered(
 
     gcsfs alone would try six times, too few for a run of thousands of requests, with a first pause of a second.
     """
-    started = time.monotonic()
-    for attempt in itertools.count():
-        try:
+
+    async def attempt() -> tuple[aiohttp.ClientResponse, str]:
+        async with asyncio.timeout(ATTEMPT_SECONDS):  # the other limits are of silence: an answer may trickle for ever
             response = await handler(request)
-            fault = _fault(response, await response.read())
+            return response, _fault(response, await response.read())
+
+    return await _repeat(attempt, aiohttp.ClientError, TimeoutError)
+
+
+async def _repeat(attempt: Callable[[], Awaitable[tuple[T, str]]], *passing: type[Exception]) -> T:
+    """What an attempt returns once it has no fault and raises none that passes, or NoAnswerError."""
+    started = time.monotonic()
+    for n_failed in itertools.count():
+        try:
+            found, fault = await attempt()
             if not fault:
-                return response
-        except (aiohttp.ClientError, TimeoutError) as error:
-            fault = str(error) or type(error).__name__
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)
+                return found
+        except passing as error:
+            fault = _first_line(error) or type(error).__name__
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**n_failed)
         pause = random.uniform(0.5, 1) * longest  # noqa: S311  # no secret: threads should not all come back at once
         if time.monotonic() + pause - started > PATIENCE_SECONDS:
             raise NoAnswerError(f"{fault}, for {time.monotonic() - started:.0f} s")
-        await sleep(pause)
+        await asyncio.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -123,8 +149,8 @@ def plain_errors(place: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, FileExistsError):
         raise
-    except NoAnswerError as error:
-        raise _give_up(place, f"{place} does not answer ({error}): try again later.") from error
+    except (NoAnswerError, TransportError) as error:
+        raise _give_up(place, f"{place} does not answer ({_first_line(error)}): try again later.") from error
     except GoogleAuthError as error:
         raise _give_up(
             place,
@@ -138,10 +164,9 @@ def plain_errors(place: str) -> Iterator[None]:
     except OSError as error:
         if not str(error).startswith("Forbidden"):  # a plain OSError, as gcsfs has it
             raise
-        raise UnavailableError(
-            f"{place} may not be used by this account ({_first_line(error.args[0].partition(chr(10))[2])}): "
-            "give it the role roles/storage.objectUser on the bucket."
-        ) from error
+        said = _first_line(error.args[0].partition("\n")[2])
+        what = "change that" if NO_ROLE.search(said) else "give it the role roles/storage.objectUser on the bucket"
+        raise UnavailableError(f"{place} may not be used by this account ({said}): {what}.") from error
     except (aiohttp.ClientError, ValueError) as error:
         raise RefusedError(f"{place} refused a request ({_first_line(error)})") from error
 

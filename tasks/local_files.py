@@ -17,6 +17,7 @@ import pyarrow as pa
 from tasks.errors import InputError
 from tasks.files import ConflictError, DamagedFileError, StoredFile, inside
 from tasks.references import FileRef
+from tasks.warehouse.local_paths import expand
 
 PROBED = ("data", "records", "runs")
 
@@ -30,7 +31,7 @@ class LocalFiles:
         if not folder:
             raise InputError("storage is empty: give a local folder or gs://bucket/prefix.")
         self._name = folder
-        self._root = Path(folder).expanduser().absolute()
+        self._root = expand("storage", folder).absolute()
 
     def probe(self) -> None:
         """Write, read and delete a small file in each folder."""

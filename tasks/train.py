@@ -61,16 +61,13 @@ def train_batch(
     shared = load_shared_rows(storage, features.file, counts, fold, n_negatives, seed)
     columns = load_playlist_columns(storage, features, tracks, counts, fold, True)
     models = fit_batch(shared, *playlists.train(fold), columns, C=regularization)
-    store = Storage(storage)
-    with store.open_parquet(features.file) as parquet:
-        constants = json.loads(parquet.schema_arrow.metadata[b"constants"])
     about = {
         "features": features.columns,
         "playlist_features": features.per_playlist,
-        "constants": constants,
+        "constants": load_constants(storage, features.file),
         "regularization": regularization,
     }
-    return store.write_table("models", _to_table(playlists, models, json.dumps(about, sort_keys=True)))
+    return Storage(storage).write_table("models", _to_table(playlists, models, json.dumps(about, sort_keys=True)))
 
 
 def _to_table(playlists: Batch, models: BatchModels, about: str) -> pa.Table:
@@ -93,6 +90,14 @@ def _to_table(playlists: Batch, models: BatchModels, about: str) -> pa.Table:
         "gradient_norm": models.gradient_norm,
     }
     return pa.table(columns, schema=MODELS.with_metadata({"model": about}))
+
+
+@once_per_process
+def load_constants(storage: str, features: FileRef) -> dict[str, Any]:
+    """What the feature stage computed of the train tracks; in a bucket it costs a download of the whole matrix."""
+    with Storage(storage).open_parquet(features) as parquet:
+        constants: dict[str, Any] = json.loads(parquet.schema_arrow.metadata[b"constants"])
+    return constants
 
 
 @once_per_process

@@ -59,6 +59,8 @@ class FakeBigQuery:
                 return refusal(status, reason, message)
         if found := re.search(r"/projects/([^/]+)/datasets/([^/]+)/tables/([^/?]+)", path):
             return 200, self._table(*found.groups())
+        if found := re.search(r"/projects/([^/]+)/datasets/([^/?]+)(\?|$)", path):
+            return 200, {"datasetReference": {"projectId": found[1], "datasetId": found[2]}}
         if method == "POST":
             return self._insert(body)
         name = path.split("?")[0].rsplit("/", 1)[1]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
+from google.api_core.retry import Retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.cloud.bigquery_storage import BigQueryReadClient
+from google.cloud.bigquery_storage_v1.reader import ReadRowsStream
+from google.cloud.bigquery_storage_v1.services import big_query_read
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
 from tasks.errors import InputError
@@ -51,10 +56,30 @@ class ReadClient(BigQueryReadClient):
         options |= {"retry": _read_retry(), "timeout": SECONDS_PER_REQUEST}
         return super().create_read_session(*args, **options)
 
-    def read_rows(self, *args: Any, **options: Any) -> Any:
-        """As in the base class, whatever retry and timeout the caller gave; goes on where a broken stream ended."""
-        options |= {"retry": _read_retry(), "timeout": SECONDS_PER_STREAM}
-        return super().read_rows(*args, **options)
+    def read_rows(self, name: str, offset: int = 0, **_: Any) -> ReadRowsStream:  # type: ignore[override]  # as the base
+        """As in the base class, whatever the caller's options; goes on where a broken stream ended."""
+        opener = StreamOpener(partial(big_query_read.BigQueryReadClient.read_rows, self))
+        return ReadRowsStream(opener, name, offset, {"retry": _read_retry(), "timeout": SECONDS_PER_STREAM})
+
+
+class StreamOpener:
+    """What a ReadRowsStream opens itself with again where it broke off; left alone it would do so for ever."""
+
+    def __init__(self, open_at: Callable[..., Any]) -> None:
+        self._open_at = open_at
+        self._offset, self._since, self._n_tries = -1, 0.0, 0
+
+    def read_rows(self, *, read_stream: str, offset: int, **options: Any) -> Any:
+        """The messages from a row on; raises ServiceUnavailable once no new row has come for SECONDS_TO_RETRY."""
+        if offset > self._offset:
+            self._offset, self._n_tries = offset, 0
+        else:
+            self._since = self._since if self._n_tries else time.monotonic()
+            self._n_tries += 1
+            if time.monotonic() - self._since > SECONDS_TO_RETRY:
+                raise exceptions.ServiceUnavailable(f"a stream broke off {self._n_tries} times without a row")
+            time.sleep(min(0.1 * 2**self._n_tries, 5))
+        return self._open_at(read_stream=read_stream, offset=offset, **options)
 
 
 def open_read_client() -> ReadClient:
@@ -68,6 +93,10 @@ def open_read_client() -> ReadClient:
     return ReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
 
 
+def _is_passing(error: Exception) -> bool:
+    passing = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.Unknown)
+    return isinstance(error, passing) or "RST_STREAM" in str(error)  # as ReadRowsStream counts them
+
+
 def _read_retry() -> Retry:
-    passing = if_exception_type(exceptions.ServiceUnavailable, exceptions.DeadlineExceeded)
-    return Retry(predicate=passing, initial=0.1, maximum=10.0, timeout=SECONDS_TO_RETRY)
+    return Retry(predicate=_is_passing, initial=0.1, maximum=10.0, timeout=SECONDS_TO_RETRY)

@@ -42,7 +42,7 @@ def result_table(
 
     A job's name is made of statement, parameters and the state of the tables, and the number of the attempt: a run that
     was killed finds the job that it had started, running or finished, and pays nothing. The next attempt is made
-    where a job failed, was not ours, or its result has expired.
+    where a job failed, was not ours, or its result has expired or may not be read.
 
     Raises the client's errors, and InputError if a job takes longer than an hour.
     """
@@ -123,10 +123,17 @@ def _wait(job: bigquery.QueryJob) -> None:
 def _find_table(
     client: bigquery.Client, table: bigquery.TableReference | str, *, required: bool
 ) -> bigquery.Table | None:
-    """The table that a finished job wrote; None if it has expired, as both kinds do after a day."""
+    """The table that a finished job wrote, if this account may read it.
+
+    None if it has expired, as both kinds do after a day, or is the hidden result of another account's query: such a
+    job shows itself, perhaps even its table, but not the rows.
+    """
     try:
-        return client.get_table(table, **limits())
-    except NotFound:
+        found = client.get_table(table, **limits())
+        if not required:
+            next(client.list_rows(found, max_results=1, **limits()).pages)
+        return found
+    except (Forbidden, NotFound):
         if required:
             raise
         return None

@@ -32,7 +32,9 @@ class BigQueryDestination:
 
     def _check(self, client: bigquery.Client) -> None:
         for name, table in find_tables(client, self._address, SCHEMAS).items():
-            if (table.num_rows or table.table_type != "TABLE") and not LABELS.items() <= table.labels.items():
+            # Rows in a streaming buffer are not among num_rows.
+            is_empty = not table.num_rows and table.streaming_buffer is None and table.table_type == "TABLE"
+            if not is_empty and not LABELS.items() <= table.labels.items():
                 raise InputError(
                     f"table {self._address.at(name)} of {self._address} was not loaded there: give another dataset, or "
                     "delete the table."

@@ -1,4 +1,4 @@
-"""Tables of a BigQuery dataset replaced as a whole: each staged by one load job, then copied into place."""
+"""Tables of a BigQuery dataset, each replaced as a whole: all staged by one load job, then copied into place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from tasks.errors import InputError
 from tasks.warehouse.bigquery_address import BigQueryAddress
 from tasks.warehouse.bigquery_clients import limits, open_client, retry
-from tasks.warehouse.bigquery_errors import EXPECTED, in_words
+from tasks.warehouse.bigquery_errors import EXPECTED, describe, in_words
 from tasks.warehouse.parts import Part, Tables
 
 TYPES = {pa.string(): "STRING", pa.float64(): "FLOAT64", pa.int32(): "INTEGER"}
@@ -62,15 +62,15 @@ def replace_tables(
 
     Who reads a table sees the former rows or the new ones; of several, in the second between their copies, one new
     table. Staging tables have random names and end after a day, so whatever is interrupted, no row is loaded twice.
-    Needs disk for the largest table, compressed. Raises the client's errors, and InputError if rows got lost.
+    Needs disk for the largest table, compressed. Raises the client's errors, and InputError if rows got lost or only
+    some of the tables were replaced.
     """
     staged = {table: address.at(f"loading_{table}_{secrets.token_hex(8)}") for table in tables}
     try:
         for table, parts in tables.items():
             expires = datetime.now(UTC) + timedelta(days=1)
             _load(client, _create(client, staged[table], schemas[table], expires), table, parts, schemas[table])
-        for table, staging in staged.items():
-            _copy(client, staging, _create(client, address.at(table), schemas[table]))
+        _copy_all(client, address, staged, schemas)
     finally:
         for staging in staged.values():
             with suppress(*EXPECTED):  # they end by themselves
@@ -116,6 +116,21 @@ def _join(parts: Sequence[Part], schema: pa.Schema, target: BinaryIO) -> None:
             with part.open() as source, pq.ParquetFile(source, page_checksum_verification=True) as parquet:
                 for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
                     writer.write_batch(batch)
+
+
+def _copy_all(
+    client: bigquery.Client, address: BigQueryAddress, staged: Mapping[str, str], schemas: Mapping[str, pa.Schema]
+) -> None:
+    for i, (table, staging) in enumerate(staged.items()):
+        try:
+            _copy(client, staging, _create(client, address.at(table), schemas[table]))
+        except EXPECTED as error:
+            if not i:
+                raise
+            new, old = (", ".join(names) for names in (list(staged)[:i], list(staged)[i:]))
+            raise InputError(
+                f"{describe(error, address)} Until a run ends well {new} is new there, and {old} as it was before."
+            ) from error
 
 
 def _copy(client: bigquery.Client, staging: str, table: bigquery.Table) -> None:

@@ -10,21 +10,22 @@ UNITS = {"": 1} | {
     for infix, base in (("", 1000), ("i", 1024))
     for power, letter in enumerate("KMGTP", start=1)
 }
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]i?)?B?", re.IGNORECASE)
+LARGEST = 2**63 - 1  # an INT64
+SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGTP]i?)?B?", re.IGNORECASE)
 
 
 def parse_bytes(text: str) -> int:
     """The number of bytes that "100 GB", "2TB", "1.5 TiB" or "5000" says: KB is 1,000 bytes, KiB 1,024.
 
-    Raises ValueError if it says none, or less than one byte.
+    Raises ValueError if it says none, less than one byte, or more than BigQuery takes.
     """
     found = SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError('must be an amount of data such as "100 GB", "2 TB" or a number of bytes')
     number, unit = found.groups(default="")
     size = int(Decimal(number) * UNITS[unit[:1].upper() + unit[1:].lower()])
-    if size < 1:
-        raise ValueError("must be at least one byte")
+    if not 1 <= size <= LARGEST:
+        raise ValueError("must be at least one byte, and at most 9,223 PB")
     return size
 
 

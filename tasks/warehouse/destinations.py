@@ -18,7 +18,8 @@ class Destination(Protocol):
         """Raise InputError if it cannot be written, or holds what no loader put there. Changes nothing."""
 
     def replace(self, tables: Tables) -> None:
-        """Put these tables in the place of what is there; after an error, that is still there.
+        """Put these tables in the place of what is there; after an error, that is still there, or the error says that
+        only one of two tables of BigQuery is.
 
         Doing it again changes nothing. Raises InputError as `check` does, or if the place fails.
         """

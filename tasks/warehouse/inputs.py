@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from tasks.errors import InputError
+from tasks.warehouse.local_paths import check_name, expand
 
 PATTERNS = {"slice": "mpd.slice.*.json", "parquet": "*.parquet", "csv": "*.csv", "tsv": "*.tsv"}
 SUFFIXES = {".json": "slice", ".parquet": "parquet", ".csv": "csv", ".tsv": "tsv"}
@@ -17,11 +18,11 @@ def find_files(option: str, given: str, *, forms: tuple[str, ...]) -> list[tuple
 
     given: a file; a folder, of which only the slices count if there are some; or a pattern such as `parts/*.csv`.
     option: what to call it in an error. Raises InputError if nothing is there, or more than one form, or one that is
-    not in `forms`.
+    not in `forms`, or a name that is not UTF-8.
     """
-    path = Path(given).expanduser()
     if not given or "://" in given:
         raise InputError(f"{option} {given!r} is no local file, folder or pattern: give one.")
+    path = expand(option, given)
     if path.is_dir():
         by_form = {form: list(path.glob(PATTERNS[form])) for form in forms}
         found = by_form.get("slice") or [file for files in by_form.values() for file in files]
@@ -33,6 +34,7 @@ def find_files(option: str, given: str, *, forms: tuple[str, ...]) -> list[tuple
         raise InputError(f"{option} {given!r} has no files to load (seen from {Path.cwd()}): give {wanted}.")
     with_forms = [(file, SUFFIXES.get(file.suffix.lower(), "")) for file in files]
     for file, form in with_forms:
+        check_name(option, str(file))
         if form not in forms:
             raise InputError(f"{option}: {str(file)!r} cannot be loaded: give {wanted}.")
     if len({form for _, form in with_forms}) > 1:

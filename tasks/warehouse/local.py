@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputError
 from tasks.warehouse.contract import TABLES, check_columns
+from tasks.warehouse.local_paths import expand
 from tasks.warehouse.sql import read_statement
 
 MEMORY_LIMIT = "4GB"
@@ -24,7 +25,7 @@ class LocalWarehouse:
     """Two Parquet tables below a folder: `<table>.parquet`, or a folder `<table>/` of parts."""
 
     def __init__(self, source: str) -> None:
-        folder = Path(source).expanduser()
+        folder = expand("source", source)
         if not source or not folder.is_dir():
             raise InputError(
                 f"source {source!r} is not a folder (seen from {Path.cwd()}): give one with playlists.parquet in it."
@@ -57,15 +58,15 @@ class LocalWarehouse:
                 connection.execute(statement, parameters)
                 yield from connection.to_arrow_reader(BATCH_ROWS)
             except duckdb.Error as error:
-                raise InputError(_sentence(error, self._source)) from error
+                raise InputError(describe(error, f"a table of source {self._source!r}")) from error
 
 
-def _sentence(error: duckdb.Error, source: str) -> str:
-    """What DuckDB could not do, in one line, with what to do about it."""
+def describe(error: duckdb.Error, what: str) -> str:
+    """What DuckDB could not do with `what`, in one line, with what to do about it."""
     reason = str(error).splitlines()[0]
     if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in reason:
-        return f"there is no room to query the source ({reason}): set TMPDIR to a folder with more space."
-    return f"a table of source {source!r} cannot be read ({reason}): check the Parquet files."
+        return f"there is no room for a query ({reason}): set TMPDIR to a folder with more space."
+    return f"{what} cannot be read ({reason}): check the Parquet files."
 
 
 def connect(scratch: str) -> duckdb.DuckDBPyConnection:
@@ -102,7 +103,7 @@ def _parts_of(folder: Path, table: str) -> list[Path]:
 def _types_of(part: Path) -> dict[str, pa.DataType]:
     try:
         return {field.name: field.type for field in pq.read_schema(part)}
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{str(part)!r} is not a whole Parquet file ({error}): write it again.") from error
 
 

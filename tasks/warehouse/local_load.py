@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import InputError
 from tasks.warehouse.inputs import hash_file
+from tasks.warehouse.local_paths import expand
 from tasks.warehouse.parts import Part, Tables
 
 INDEX = "loaded.json"
 BLOCK_BYTES = 1 << 20
+RANDOM_BYTES = 8
 
 
 class LoadedIndex(BaseModel):
@@ -39,11 +41,15 @@ class LocalDestination:
         if not folder:
             raise InputError("destination is empty: give a folder or bigquery://project/dataset.")
         self._name = folder
-        self._folder = Path(folder).expanduser().resolve()  # a link keeps pointing where it does
+        self._folder = expand("destination", folder).resolve()  # a link keeps pointing where it does
 
     def check(self) -> None:
         """Raise InputError unless the folder is absent, empty, or holds exactly what a loader put there."""
-        above = next(folder for folder in self._folder.parents if folder.exists())
+        with self._in_words():
+            self._check()
+
+    def _check(self) -> None:
+        above = next((folder for folder in self._folder.parents if folder.exists()), self._folder)
         try:
             Path(tempfile.mkdtemp(prefix=".", dir=above)).rmdir()
         except OSError as error:
@@ -73,12 +79,17 @@ class LocalDestination:
         """Copy all parts into a new folder beside the destination, and swap the two."""
         parts = {f"{table}/part-{part.sha256}.parquet": part for table, found in tables.items() for part in found}
         index = LoadedIndex(parts={path: part.sha256 for path, part in sorted(parts.items())})
-        try:
+        with self._in_words():
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             with self._alone():
-                self.check()
+                self._check()
                 if not self._holds(index):
                     self._swap(index, parts)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(
                 f"destination {self._name!r} cannot be written ({error.strerror or error}): what was there is as "
@@ -88,7 +99,7 @@ class LocalDestination:
     def _read_index(self) -> LoadedIndex | None:
         try:
             return LoadedIndex.model_validate_json((self._folder / INDEX).read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except (FileNotFoundError, IsADirectoryError, ValidationError):
             return None
 
     def _holds(self, index: LoadedIndex) -> bool:
@@ -119,10 +130,12 @@ class LocalDestination:
             os.close(descriptor)
 
     def _beside(self, kind: str) -> list[Path]:
-        return list(self._folder.parent.glob(f".{glob.escape(self._folder.name)}.*.{kind}"))
+        """What _swap left, and not what it left of a destination whose name begins like this one's."""
+        name = re.compile(rf"\.{re.escape(self._folder.name)}\.[0-9a-f]{{{2 * RANDOM_BYTES}}}\.{kind}")
+        return [path for path in self._folder.parent.iterdir() if name.fullmatch(path.name)]
 
     def _swap(self, index: LoadedIndex, parts: dict[str, Part]) -> None:
-        name = f".{self._folder.name}.{secrets.token_hex(8)}"
+        name = f".{self._folder.name}.{secrets.token_hex(RANDOM_BYTES)}"
         new, old = (self._folder.with_name(f"{name}.{kind}") for kind in ("part", "old"))
         try:
             for path, part in parts.items():

@@ -57,8 +57,9 @@ def clean_rows(table: str, given: pa.Table) -> Rows:
 def _texts(name: str, values: pa.ChunkedArray, *, is_id: bool) -> pa.ChunkedArray:
     data_type = _plain_type(values)
     if is_id and pa.types.is_floating(data_type):  # how pandas keeps integers among missing values
+        values = values.cast(pa.float64())
         try:
-            return values.cast(pa.int64()).cast(pa.string())
+            return pc.if_else(pc.is_nan(values), None, values).cast(pa.int64()).cast(pa.string())
         except pa.ArrowInvalid as error:
             raise UnreadableError(f"column {name!r} has numbers that are no integers: it must be text") from error
     if _is_text(data_type) or pa.types.is_null(data_type) or (is_id and pa.types.is_integer(data_type)):
@@ -77,8 +78,11 @@ def _numbers(name: str, values: pa.ChunkedArray, nulled: Counter[str]) -> pa.Chu
         text = pc.utf8_trim_whitespace(values.cast(pa.string()))
         is_number = pc.match_substring_regex(text, NUMBER)
         is_known = pc.or_(is_number, pc.or_(pc.equal(text, ""), pc.match_substring_regex(text, NO_VALUE)))
-        nulled[f"{name} is no number"] += pc.sum(pc.invert(is_known)).as_py() or 0
-        return pc.if_else(is_number, text, None).cast(pa.float64())
+        numbers = pc.if_else(is_number, text, None).cast(pa.float64())
+        is_too_large = pc.is_inf(numbers)  # 1e999
+        for is_lost in (pc.invert(is_known), is_too_large):
+            nulled[f"{name} is no number"] += pc.sum(is_lost).as_py() or 0
+        return pc.if_else(is_too_large, None, numbers)
     types = pa.types
     if types.is_integer(data_type) or types.is_decimal(data_type) or types.is_boolean(data_type):
         return values.cast(pa.float64(), safe=False)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from flows.train_playlists import train_playlists
 from tasks import gcs_requests
+from tasks.gcs_files import GcsFiles
+from tasks.references import FileRef
 from tests.conftest import SMALL, computed, data_files, manifest_of
 from tests.gcs_emulator import Bucket
 from tests.proxy import spoiled
@@ -41,9 +45,18 @@ def filled(reference: Path, bucket: Bucket) -> Bucket:
 def test_a_run_on_a_bucket_leaves_the_same_files(
     reference: Path, bucket: Bucket, server: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened, open_file = Counter[str](), GcsFiles.open
+
+    def count(self: GcsFiles, file: FileRef) -> AbstractContextManager[BinaryIO]:
+        opened[file.path] += 1
+        return open_file(self, file)
+
+    monkeypatch.setattr(GcsFiles, "open", count)
     with spoiled(bucket.endpoint, monkeypatch, 0.0) as proxy:
         manifest = run(bucket)
         assert manifest["status"] == "completed"
+        features = [file["path"] for fold in ("inner", "outer") for file in manifest["files"][f"build_features_{fold}"]]
+        assert max(opened[path] for path in features) == 2  # each is a download; not one for every batch
         assert bucket.names("data/") == data_files(reference)
         assert bucket.names("records/") == {
             path.relative_to(reference).as_posix() for path in reference.glob("records/**/*") if path.is_file()

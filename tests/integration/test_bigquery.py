@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.parameters import SampleParameters
 from tasks.warehouse import bigquery_jobs
-from tests.bigquery_emulator import BigQuery
+from tests.bigquery_emulator import PROJECT, BigQuery
 from tests.conftest import SAMPLE_WAREHOUSE, RunFlow, computed, data_files, small_options
-from tests.integration.processes import finish, interrupt_when, n_records, start
+from tests.gcs_emulator import Bucket
+from tests.integration.processes import interrupt_when, last_line, start
 
 QUERIES = {"count_playlists", "extract_memberships", "extract_tracks"}
 GIGABYTE = 1_000_000_000
@@ -76,13 +81,28 @@ def test_a_view_is_extracted_every_time_and_nothing_after_it(
         assert "extracted every time: a view does not carry the date" in manifest["snapshot"]["playlists"]
 
 
-def test_a_killed_run_is_resumed_by_the_next(
-    source: str, bigquery: BigQuery, server: dict[str, str], reference: Path, tmp_path: Path
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """The sample warehouse with an integer as each playlist's id."""
+    folder = Path(shutil.copytree(SAMPLE_WAREHOUSE, tmp_path / "numbered"))
+    table = pq.read_table(folder / "playlists.parquet")
+    ids = table["unique_pid"].combine_chunks().dictionary_encode().indices.cast(pa.int64())
+    pq.write_table(table.set_column(0, "unique_pid", ids), folder / "playlists.parquet")
+    return folder
+
+
+def test_a_killed_run_from_integer_ids_to_a_bucket_is_resumed_and_leaves_the_files_of_a_local_run(
+    numbered: Path, bigquery: BigQuery, bucket: Bucket, server: dict[str, str], run_flow: RunFlow, tmp_path: Path
 ) -> None:
-    storage, options = tmp_path / "storage", ["--source", source, *small_options()]
-    process = start(storage, server | bigquery.environment, *options)
-    interrupt_when(process, lambda: n_records(storage, "extract-memberships") > 0, signal.SIGKILL)
-    assert n_records(storage, "train-batch") == 0
-    manifest = finish(start(storage, server | bigquery.environment, *options))
+    assert run_flow(tmp_path / "local", source=str(numbered))["status"] == "completed"
+    source = bigquery.load(numbered, "numbered")
+    assert bigquery.client.get_table(f"{PROJECT}.numbered.playlists").schema[0].field_type == "INT64"
+    options, environment = ["--source", source, *small_options()], server | bigquery.environment
+    process = start(bucket.uri, environment, *options)
+    interrupt_when(process, lambda: bool(bucket.names("records/extract-memberships-")), signal.SIGKILL)
+    assert not bucket.manifests()
+
+    path = last_line(start(bucket.uri, environment, *options))
+    manifest = json.loads(bucket.get(path.removeprefix(f"{bucket.uri}/")))
     assert manifest["tasks"]["extract_memberships"]["reused"] == manifest["tasks"]["count_playlists"]["reused"] == 1
-    assert data_files(storage) == data_files(reference)
+    assert bucket.names("data/") == data_files(tmp_path / "local")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import google.auth
 import pyarrow as pa
 import pytest
-from google.auth.exceptions import DefaultCredentialsError
+from gcsfs.core import GCSFileSystem
+from google.auth.credentials import Credentials
+from google.auth.exceptions import DefaultCredentialsError, TransportError
 
 from tasks import gcs_files, gcs_requests
 from tasks.errors import InputError
@@ -129,6 +135,32 @@ def test_of_many_that_replace_at_once_one_wins(files: GcsFiles) -> None:
     with ThreadPoolExecutor(8) as pool:
         winners = [i for i in pool.map(try_to_replace, range(8)) if i is not None]
     assert [str(i).encode() for i in winners] == [files.read("champion.json")]
+
+
+def test_what_is_replaced_by_something_else_is_an_error(files: GcsFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = GcsFiles._upload
+
+    def spoil(self: GcsFiles, path: str, content: bytes, **conditions: str) -> object:
+        return upload(self, path, content[:-1] + b"X", **conditions)
+
+    monkeypatch.setattr(GcsFiles, "_upload", spoil)
+    with pytest.raises(OSError, match=r"champion\.json did not arrive whole"):
+        files.replace("champion.json", b"first", "0")
+
+
+def test_an_upload_says_its_checksum_so_that_the_service_refuses_other_content(
+    files: GcsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    request = GCSFileSystem._request
+
+    async def record(self: GCSFileSystem, *args: Any, **options: Any) -> Any:
+        sent.append(options.get("data") or b"")
+        return await request(self, *args, **options)
+
+    monkeypatch.setattr(GCSFileSystem, "_request", record)
+    files.write("runs/a", b"123456789")
+    assert b'"crc32c": "4waSgw=="' in sent[0]  # the check value of CRC-32C, 0xE3069283
 
 
 def test_a_lost_answer_to_replacing_is_no_conflict(
@@ -303,6 +335,15 @@ def test_probing_says_that_access_is_denied(bucket: Bucket, monkeypatch: pytest.
     assert time.monotonic() - started < 5
 
 
+def test_a_refusal_that_no_role_lifts_does_not_ask_for_one() -> None:
+    said = "The billing account for the owning project is disabled in state absent"
+    with (
+        pytest.raises(UnavailableError, match=f"account .{said}.: change that\\.$"),
+        gcs_requests.plain_errors("gs://b"),
+    ):
+        raise OSError(f"Forbidden: b/o\n{said}.")
+
+
 def test_probing_says_that_the_credentials_are_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     with spoiled(bucket.endpoint, monkeypatch, 1.0, ("401",)):
         assert "does not accept the credentials" in probe_error(bucket.uri)
@@ -326,6 +367,60 @@ def test_probing_says_that_there_are_no_credentials(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(google.auth, "default", none)
     message = probe_error("gs://some-bucket/prefix")
     assert "needs credentials (Your default credentials were not found): run `gcloud auth" in message
+
+
+class Expired(Credentials):  # type: ignore[misc]
+    """Credentials whose token cannot be fetched the first n_faults times."""
+
+    def __init__(self, n_faults: int) -> None:
+        super().__init__()
+        self.n_faults = n_faults
+
+    def refresh(self, request: object) -> None:
+        self.n_faults -= 1
+        if self.n_faults >= 0:
+            raise TransportError("the metadata server is away")
+        self.token = "token"
+
+
+@pytest.mark.usefixtures("quick", "impatient")
+@pytest.mark.parametrize("n_faults", [3, 10**6])
+def test_a_token_that_cannot_be_fetched_for_a_while_is_waited_for(
+    n_faults: int, files: GcsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write("runs/a", b"content")
+    monkeypatch.setattr(connect().credentials, "credentials", Expired(n_faults))
+    if n_faults == 3:
+        assert files.read("runs/a") == b"content"
+    else:
+        with pytest.raises(UnavailableError, match=r"does not answer \(the metadata server is away, for"):
+            files.read("runs/a")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gcs_requests, "ATTEMPT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            with suppress(OSError):
+                while True:
+                    connection = listener.accept()[0]
+                    threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+        def drip(connection: socket.socket) -> None:
+            with suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(UnavailableError, match=r"does not answer \(TimeoutError, for"):
+            GcsFiles("gs://some-bucket/x").exists("runs/a")
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("impatient")

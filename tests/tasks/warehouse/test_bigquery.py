@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.api_core.exceptions import Forbidden
 
 from tasks.errors import InputError
 from tasks.warehouse import bigquery_clients, bigquery_jobs
@@ -235,10 +236,27 @@ def test_a_job_of_somebody_else_is_followed_by_the_next_attempt(fake: FakeBigQue
     assert len(fake.started) == 1
 
 
-def test_an_expired_result_is_followed_by_the_next_attempt(fake: FakeBigQuery) -> None:
+@pytest.mark.parametrize(
+    ("asked", "status", "reason"),
+    [
+        (r"GET .*/tables/result", 404, "notFound"),  # it has expired
+        (r"GET .*/tables/result", 403, "accessDenied"),  # it is hidden: another account's
+        (r"GET .*/tables/result/data", 403, "accessDenied"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_followed_by_the_next_attempt(
+    asked: str, status: int, reason: str, fake: FakeBigQuery
+) -> None:
     fake.jobs = {0: Job()}
-    fake.passing = [(r"GET .*/tables/result", 404, "notFound", "Not found: Table x")]
+    fake.passing = [(asked, status, reason, "Table x")]
     assert result_name() == "result"
+    assert len(fake.started) == 1
+
+
+def test_the_result_of_a_new_job_must_be_readable(fake: FakeBigQuery) -> None:
+    fake.refusals = {r"GET .*/tables/result": (403, "accessDenied", "Access Denied: Table x")}
+    with pytest.raises(Forbidden, match="Access Denied"):
+        result_name()
     assert len(fake.started) == 1
 
 

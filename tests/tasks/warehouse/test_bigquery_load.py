@@ -23,6 +23,7 @@ from tasks.warehouse.contract import SCHEMAS
 from tasks.warehouse.destinations import open_destination
 from tasks.warehouse.parts import Part, Tables
 from tests.bigquery_emulator import PROJECT, BigQuery
+from tests.fake_bigquery import FakeBigQuery, serve
 
 
 def part(table: str, rows: list[dict[str, Any]]) -> Part:
@@ -86,6 +87,16 @@ def test_a_table_of_somebody_else_is_not_replaced(bigquery: BigQuery, dataset: s
     assert loaded(bigquery.client, dataset) == [{"x": "mine"}]
 
 
+def test_rows_in_a_streaming_buffer_are_somebodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"estimatedRows": "5000", "estimatedBytes": "1", "oldestEntryTime": "1700000000000"}
+    with serve(FakeBigQuery(table={"numRows": "0"})) as fake:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", fake.address)
+        destination("x").check()
+        fake.table["streamingBuffer"] = rows
+        with pytest.raises(InputError, match=r"playlists .* was not loaded there"):
+            destination("x").check()
+
+
 def test_a_part_that_is_not_whole_replaces_neither_table(bigquery: BigQuery, dataset: str) -> None:
     destination(dataset).replace(tables("a"))
     broken = Part("0" * 64, 1, lambda: io.BytesIO(b"PAR1 and no more"))
@@ -103,6 +114,27 @@ def test_rows_that_get_lost_on_the_way_replace_nothing(
     with pytest.raises(InputError, match="BigQuery made 0 rows of the 1 of table 'playlists': nothing was replaced"):
         destination(dataset).replace(tables("b"))
     assert uris(bigquery.client, dataset) == ["a"]
+
+
+def test_an_error_between_the_two_copies_says_what_is_new(
+    bigquery: BigQuery, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination(dataset).replace(tables("a"))
+    copy = google_bigquery.Client.copy_table
+
+    def refuse(client: google_bigquery.Client, source: Any, table: Any, **options: Any) -> Any:
+        if table.table_id == "tracks_headers":
+            raise Forbidden("no permission")
+        return copy(client, source, table, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(google_bigquery.Client, "copy_table", refuse)
+        with pytest.raises(InputError, match=r"no permission.* playlists is new there, and tracks_headers as it was"):
+            destination(dataset).replace(tables("b"))
+    assert uris(bigquery.client, dataset) == ["b"]
+    assert loaded(bigquery.client, dataset, "tracks_headers")[0]["trackid"] == "a"
+    destination(dataset).replace(tables("b"))
+    assert loaded(bigquery.client, dataset, "tracks_headers")[0]["trackid"] == "b"
 
 
 def test_a_dataset_that_is_not_there(bigquery: BigQuery) -> None:

@@ -28,7 +28,7 @@ def test_amounts_are_read(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1 GB", "1 XB", "1e3", "lots", "0", "0.1 B", "1 GB x"])
+@pytest.mark.parametrize("text", ["", "GB", "-1 GB", "1 XB", "1e3", "lots", "0", "0.1 B", "1 GB x", "٣ GB", "9224 PB"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         parse_bytes(text)

@@ -120,13 +120,24 @@ def test_a_failing_swap_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_a_killed_loader_left_is_tidied_up(tmp_path: Path) -> None:
     destination = LocalDestination(str(tmp_path / "x"))
     destination.replace(FIRST)
-    (tmp_path / ".x.00.part").mkdir()
+    (tmp_path / f".x.{'0' * 16}.part").mkdir()
     (tmp_path / ".xy.00.part").mkdir()  # another destination's
-    (tmp_path / "x").rename(tmp_path / ".x.00.old")  # killed between the two renames
+    (tmp_path / "x").rename(tmp_path / f".x.{'0' * 16}.old")  # killed between the two renames
     with pytest.raises(InputError, match="damaged"):
         destination.replace({"playlists": [part("e")._replace(sha256="0" * 64)]})
     assert rows(tmp_path / "x") == ["a", "b", "c"]
     assert {path.name for path in tmp_path.iterdir()} == {"x", ".xy.00.part"}
+
+
+def test_what_was_left_of_a_name_that_begins_the_same_is_not_touched(tmp_path: Path) -> None:
+    other, own = (LocalDestination(str(tmp_path / name)) for name in ("a.b", "a"))
+    other.replace(FIRST)
+    own.replace(SECOND)
+    (tmp_path / "a.b").rename(tmp_path / f".a.b.{'0' * 16}.old")  # killed between the two renames
+    own.replace(FIRST)
+    with pytest.raises(InputError, match="damaged"):
+        other.replace({"playlists": [part("e")._replace(sha256="0" * 64)]})
+    assert rows(tmp_path / "a.b") == rows(tmp_path / "a") == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +148,13 @@ def test_what_a_killed_loader_left_is_tidied_up(tmp_path: Path) -> None:
         ("/proc/nobody/here", "cannot be written: '/proc' takes no new folder"),
         ("{file}", "is a file: give a folder"),
         ("{file}/below", "file' takes no new folder"),
+        ("/", "holds files that were not loaded there|cannot be written"),
+        ("{index}", "holds files that were not loaded there .such as 'loaded.json/x'"),
     ],
 )
 def test_a_destination_that_cannot_be(uri: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "index" / "loaded.json").mkdir(parents=True)
+    (tmp_path / "index" / "loaded.json" / "x").touch()
     with pytest.raises(InputError, match=said):
-        open_destination(uri.format(file=tmp_path / "file")).check()
+        open_destination(uri.format(file=tmp_path / "file", index=tmp_path / "index")).check()

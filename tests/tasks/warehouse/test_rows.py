@@ -30,7 +30,11 @@ def test_a_bare_id_and_a_uri_meet() -> None:
 
 
 def test_ids_become_text_whatever_they_were() -> None:
-    given_ids = [pa.array([7, None, 8]), pa.array([7.0, None, 8.0]), pa.array(["7", None, "8"]).dictionary_encode()]
+    given_ids = [
+        pa.array([7, None, 8]),
+        pa.array([7.0, float("nan"), 8.0]),
+        pa.array(["7", None, "8"]).dictionary_encode(),
+    ]
     for ids in given_ids:
         rows = clean_rows("playlists", pa.table({"unique_pid": ids, "track_uri": ["a", "b", "c"]}))
         assert rows.table["unique_pid"].to_pylist() == ["7", "8"]
@@ -57,10 +61,11 @@ def test_what_is_not_given_is_null() -> None:
 
 
 def test_numbers_in_text() -> None:
-    energy = ["0.5", " -1e3 ", ".5", "5.", "", "NaN", "null", "N/A", "-inf", "\\N", None, "0x10", "1,5", "high", "1e"]
+    nothing, wrong = ["", "NaN", "null", "N/A", "-inf", "\\N", None], ["0x10", "1,5", "high", "1e", "1e999", "-1e999"]
+    energy = ["0.5", " -1e3 ", ".5", "5.", *nothing, *wrong]
     rows = tracks(trackid=["a"] * len(energy), energy=energy)
-    assert rows.table["energy"].to_pylist() == [0.5, -1000.0, 0.5, 5.0] + [None] * 11
-    assert rows.nulled == {"energy is no number": 4}
+    assert rows.table["energy"].to_pylist() == [0.5, -1000.0, 0.5, 5.0] + [None] * 13
+    assert rows.nulled == {"energy is no number": 6}
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))

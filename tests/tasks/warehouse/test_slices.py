@@ -60,6 +60,13 @@ def test_every_bad_row_is_counted_and_the_others_stay() -> None:
     assert rows.nulled == {"track_uri is no text": 1, "artist_name is no text": 1}
 
 
+def test_an_id_may_be_a_whole_float_or_half_a_surrogate_pair() -> None:
+    track = {"track_uri": "a"}
+    rows = read([{"pid": pid, "tracks": [track]} for pid in (1.0, -2e3, 1.5, "x\ud800", 7)])
+    assert rows.table["unique_pid"].to_pylist() == ["1", "-2000", "x?", "7"]
+    assert rows.rejected == {"unique_pid missing": 1}
+
+
 def test_a_slice_without_playlists_has_no_rows() -> None:
     assert read([]).table.num_rows == 0
 

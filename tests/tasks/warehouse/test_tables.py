@@ -12,6 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.errors import InputError
+from tasks.warehouse.local import LocalWarehouse
 from tasks.warehouse.rows import UnreadableError
 from tasks.warehouse.tables import BATCH_ROWS, match_columns, read_header, read_rows
 
@@ -26,11 +28,11 @@ def read(path: Path, form: str, named: dict[str, str] = NAMED) -> tuple[list[tup
     return rows, sum((piece.rejected for piece in pieces), Counter())
 
 
-def test_csv_keeps_zeros_quotes_newlines_and_words_that_look_like_nothing(tmp_path: Path) -> None:
-    text = 'pid,else,uri,artist_name\n007,x,a,"A, ""B""\nC"\n8,x,b,null\n9,x,c,NA\n10,x,d,\n'
+def test_csv_keeps_zeros_quotes_and_words_that_look_like_nothing(tmp_path: Path) -> None:
+    text = 'pid,else,uri,artist_name\n007,x,a,"A, ""B"" C"\n8,x,b,null\n9,x,c,NA\n10,x,d,\n'
     (tmp_path / "a.csv").write_text(text)
     rows, rejected = read(tmp_path / "a.csv", "csv")
-    assert rows == [("007", "a", 'A, "B"\nC'), ("8", "b", "null"), ("9", "c", "NA"), ("10", "d", None)]
+    assert rows == [("007", "a", 'A, "B" C'), ("8", "b", "null"), ("9", "c", "NA"), ("10", "d", None)]
     assert not rejected
 
 
@@ -39,6 +41,58 @@ def test_tsv_a_byte_order_mark_and_rows_of_another_length(tmp_path: Path) -> Non
     rows, rejected = read(tmp_path / "a.tsv", "tsv")
     assert rows == [("1", "a", None), ("4", "e", None)]
     assert rejected == {"row has not as many cells as the header": 2}
+
+
+HEAD, MANY = "pid,uri,artist_name\n1,a,x\n", "".join(f"{i},t{i},n\n" for i in range(3, 600))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{HEAD}2,b,"Heroes\n{MANY}', "600 lines make 3 rows, from line 3 on: close the quote there"),
+        (f'{HEAD}2,b,"Heroes\n{MANY}1000,z,Low"\n1001,q,w\n', "602 lines make 4 rows, from line 3 on"),
+        (f'{HEAD}2,b,"Heroes\n{MANY * 200}', "from line 3 on|not a whole CSV file"),
+        (f'{HEAD}2,b,"He\nroes"\n', "4 lines make 3 rows, from line 3 on: .* or take the line break out of the cell"),
+        (f'{HEAD}2,b,c,"d\ne"\n', "4 lines make 3 rows"),
+        (f'{HEAD}2,b,"Hero', "the last line ends inside quotes: the file is cut short"),
+    ],
+)
+def test_a_quote_takes_no_rows_unseen(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UnreadableError, match=said):
+        read(tmp_path / "a.csv", "csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_empty_lines_and_quotes_within_a_cell_are_no_fault(end: str, tmp_path: Path) -> None:
+    text = f'{HEAD}\n\n2,b,12" mix\n3,c,"d"\n\n'.replace("\n", end)
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert read(tmp_path / "a.csv", "csv") == ([("1", "a", "x"), ("2", "b", '12" mix'), ("3", "c", "d")], Counter())
+
+
+def no_unicode(*values: bytes) -> pa.Array:
+    """A column that says it is text."""
+    binary = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(binary), binary.buffers())
+
+
+@pytest.mark.parametrize("column", ["pid", "uri", "artist_name"])
+def test_parquet_text_that_is_no_utf8_is_refused(column: str, tmp_path: Path) -> None:
+    columns = {"pid": pa.array(["1"]), "uri": pa.array(["a"]), "artist_name": pa.array(["x"])}
+    pq.write_table(pa.table(columns | {column: no_unicode(b"Beyonc\xe9")}), tmp_path / "a.parquet")
+    with pytest.raises(UnreadableError, match=r"not a whole PARQUET file .*UTF8"):
+        read(tmp_path / "a.parquet", "parquet")
+
+
+def test_a_parquet_column_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    for name in ("playlists", "tracks_headers"):
+        pq.write_table(pa.table({"pid": ["1"], "uri": ["a"], "name_of_it": ["x"]}), tmp_path / f"{name}.parquet")
+        content = (tmp_path / f"{name}.parquet").read_bytes().replace(b"name_of_it", b"name\xf1of_it")
+        (tmp_path / f"{name}.parquet").write_bytes(content)
+    with pytest.raises(UnreadableError, match="not a whole PARQUET file"):
+        read(tmp_path / "playlists.parquet", "parquet")
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        LocalWarehouse(str(tmp_path))
 
 
 def test_parquet_in_any_order_of_columns(tmp_path: Path) -> None:
