@@ -29,7 +29,7 @@ def prune_storage(
 
     Args:
         storage: The storage to prune.
-        keep: How many completed runs of each flow are kept, the last ones; failed ones in between are kept with them.
+        keep: How many completed runs of each flow are kept, the last ones; of failed ones in between, as many at most.
         unfinished_hours: How old a run without a manifest, or a temporary file, must be to count as left behind. While
             there is a younger one, nothing is deleted.
         delete: Really delete; without it nothing is deleted, and only said what would be.

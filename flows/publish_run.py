@@ -23,9 +23,10 @@ def publish_run(*, run: str, storage: str = "store") -> str | State[Any]:
     publication.publish = always instead, which computes nothing else.
 
     Args:
-        run: The run: its folder (runs/20261124T094423Z-22164b69), its id, or "previous" to roll back to the run that
-            was published before the present champion. The champion itself is only announced again.
-        storage: Where its data and the pointer to the champion are: a folder.
+        run: The run: its folder (runs/20261124T094423Z-22164b69), its id, "latest", or "previous" to roll back to the
+            run that was champion before the present one, and again to go further back. The champion itself is only
+            announced again.
+        storage: Where its data and the pointer to the champion are: a folder, or gs://bucket/prefix.
     """
     try:
         return publish_by_hand(storage, run)

@@ -17,11 +17,12 @@ from tasks.explain_playlist import explain_playlist
 from tasks.lifecycle import execute_run
 from tasks.load_recommendations import load_recommendations
 from tasks.parameters import ComputeParameters
-from tasks.past_runs import ModelRun
+from tasks.past_runs import ModelRun, find_models
 from tasks.playlist_view import as_markdown, as_table
 from tasks.recommend import find_model_run, recommend_batch
 from tasks.recommendation_run import close_recommendations
 from tasks.runs import Run
+from tasks.storage import Storage
 from tasks.warehouse.bigquery_address import parse_table
 
 MANY, FEW = 500, 20  # tracks of every playlist, and of one that is shown
@@ -49,6 +50,8 @@ def recommend_tracks(
         compute: How much of the machine is used.
         fresh: Compute everything again, whatever is in the storage.
     """
+    if playlist and destination:
+        return Failed(message=f"playlist {playlist!r} is only shown: leave out the destination, or the playlist.")
     if playlist:
         return show_playlist(storage, run, playlist, top or FEW)
     return execute_run(
@@ -64,7 +67,7 @@ def recommend_tracks(
 def show_playlist(storage: str, run: str, playlist_id: str, top: int) -> str | State[Any]:
     """What the model of one playlist would add, as text for the terminal, and as an artifact."""
     try:
-        explained = explain_playlist(storage, find_model_run(storage, run), playlist_id, top)
+        explained = explain_playlist(storage, find_models(Storage(storage), run), playlist_id, top)
     except InputError as error:
         return Failed(message=str(error))
     except OSError as error:

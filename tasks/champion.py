@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -16,8 +15,7 @@ PATH = "champion.json"
 MAX_HISTORY = 20  # earlier champions that can be returned to, and that no clean-up may delete
 ATTEMPTS = 50  # each lost one means that another publisher got through
 
-RUN_FOLDER = re.compile(r"^runs/[0-9]{8}T[0-9]{6}Z-(?P<id>[0-9a-f]{8})$")  # by time and the start of the id
-RunFolder = Annotated[str, Field(pattern=RUN_FOLDER)]
+RunFolder = Annotated[str, Field(pattern=r"^runs/[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$")]  # by time and the start of the id
 
 
 class Closed(BaseModel):
@@ -68,10 +66,21 @@ class Publication(Closed):
 
 
 class Champion(Closed):
-    """champion.json: the published run, and those that were published before it, the newest first."""
+    """champion.json: the published run, and those that were published before it, the newest first.
+
+    history: each run once, as it was published for the first time.
+    """
 
     current: Publication
     history: list[Publication] = []
+
+    def previous(self) -> str | None:
+        """The run that the current one replaced when it was published for the first time; None if it was the first.
+
+        So whoever goes back again comes to an older run, never to one that was withdrawn.
+        """
+        first = next((past for past in self.history if past.run == self.current.run), self.current)
+        return first.decision.champion
 
 
 def read_champion(storage: Storage) -> Champion | None:
@@ -92,14 +101,20 @@ def update_champion(storage: Storage, propose: Callable[[Champion | None], Publi
         publication = propose(champion)
         if publication is None:
             return False
-        history = [] if champion is None else [champion.current, *champion.history][:MAX_HISTORY]
-        moved = Champion(current=publication, history=history)
+        moved = Champion(current=publication, history=_history(champion))
         try:
             storage.files.replace(PATH, moved.model_dump_json(indent=2).encode(), version)
         except ConflictError:
             continue
         return True
     raise InputError(f"{PATH} of storage {storage.uri!r} was replaced {ATTEMPTS} times in a row: publish again later.")
+
+
+def _history(champion: Champion | None) -> list[Publication]:
+    if champion is None:
+        return []
+    is_new = champion.current.run not in {past.run for past in champion.history}
+    return ([champion.current] if is_new else []) + champion.history[: MAX_HISTORY - is_new]
 
 
 def _parse(storage: Storage, content: bytes | None) -> Champion | None:

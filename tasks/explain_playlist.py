@@ -6,6 +6,7 @@ import difflib
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from tasks.batches import Batch, load_batch
 from tasks.errors import InputError
@@ -15,7 +16,7 @@ from tasks.ml.contributions import SOURCES, contributions_by_source
 from tasks.ml.playlist_rows import build_own_rows
 from tasks.ml.selection import top_k, top_k_outside
 from tasks.ml.statuses import TRAINED
-from tasks.past_runs import ModelRun
+from tasks.past_runs import ModelRun, verify_served
 from tasks.playlist_columns import load_playlist_columns
 from tasks.recommenders import Scene, read_models, score_models
 from tasks.references import FileRef, Served
@@ -47,40 +48,53 @@ class ExplainedPlaylist(NamedTuple):
 def explain_playlist(storage: str, run: ModelRun, playlist_id: str, top: int) -> ExplainedPlaylist:
     """The `top` best tracks outside a playlist, and the best ones in it, with what speaks for each.
 
-    Raises InputError if the run has no such playlist or no model of it.
+    Only what this playlist needs is verified. Raises InputError if that is damaged, or if the run has no such playlist
+    or no model of it.
     """
     use_one_blas_thread()
-    served = run.served
-    number = _find(Storage(storage), served, playlist_id)
-    batch = load_batch(storage, served.preparation.batches[number])
+    store = Storage(storage)
+    served = _only_batch(run.served, _find(store, run, playlist_id))
+    verify_served(store, run.folder, served)
+    (batch_file,), (models,) = served.preparation.batches, served.models
+    batch = load_batch(storage, batch_file)
     playlist = batch.take(np.array([batch.playlist_ids.index(playlist_id)]))
     counts = served.preparation.tracks
     scene = Scene(storage, served.features, served.preparation.memberships, served.tracks, counts, served.fold)
-    (scores,) = score_models(scene, playlist, served.models[number])
+    (scores,) = score_models(scene, playlist, models)
     if scores is None:
-        raise InputError(_without_model(Storage(storage), served.models[number], playlist_id))
+        raise InputError(_without_model(store, models, playlist_id))
     ties = load_catalogue(storage, served.tracks).tie_order
     best = top_k_outside(scores, playlist.track, top, ties)
     inside = playlist.track[top_k(scores[playlist.track], N_INSIDE, ties[playlist.track])]
     chosen = np.concatenate([inside, best])
-    shown = _show(scene, playlist, served.models[number], chosen, scores)
+    shown = _show(scene, playlist, models, chosen, scores)
     n = len(inside)
     return ExplainedPlaylist(playlist_id, run.folder, len(playlist.track), shown[:n], shown[n:])
 
 
-def _find(store: Storage, served: Served, playlist_id: str) -> int:
-    """The number of the batch that a playlist is in."""
+def _only_batch(served: Served, number: int) -> Served:
+    """What recommendations for the playlists of one batch are computed from."""
+    preparation = served.preparation.model_copy(update={"batches": [served.preparation.batches[number]]})
+    return served.model_copy(update={"preparation": preparation, "models": [served.models[number]]})
+
+
+def _find(store: Storage, run: ModelRun, playlist_id: str) -> int:
+    """The number of the batch that a playlist is in. Of the other batches only the ids are read, and not verified."""
     known: list[str] = []
-    for number, models in enumerate(served.models):
-        ids = store.read_table(models, columns=["playlist_id"])["playlist_id"].to_pylist()
+    for number, models in enumerate(run.served.models):
+        try:
+            ids = store.read_table(models, columns=["playlist_id"])["playlist_id"].to_pylist()
+        except (OSError, pa.ArrowException):
+            verify_served(store, run.folder, _only_batch(run.served, number))  # says what is wrong
+            raise
         if playlist_id in ids:
             return number
         known += ids if len(known) < MAX_COMPARED else []
     similar = difflib.get_close_matches(playlist_id, known[:MAX_COMPARED], n=3)
     hint = f"similar: {', '.join(map(repr, similar))}" if similar else f"for example {known[0]!r}"
     raise InputError(
-        f"there is no playlist {playlist_id!r} among the {served.preparation.n_playlists:,} of this run ({hint}): give "
-        "one of these, or train with more playlists."
+        f"there is no playlist {playlist_id!r} among the {run.served.preparation.n_playlists:,} of this run ({hint}): "
+        "give one of these, or train with more playlists."
     )
 
 

@@ -91,7 +91,7 @@ def _fault(run: Run, storage: str) -> str:
 
 def close_training(run: Run, store: Storage, about: dict[str, Any]) -> Manifest:
     """Leave report and manifest, publish, then leave artifacts and a whole history on the server, and say where."""
-    manifest = Manifest(**about | describe_results(run.results, about["parameters"]))
+    manifest = Manifest(**about | describe_results(run.results, about))
     manifest = _write_with_report(manifest, store)
     manifest = publish_if_decided(manifest, store, lambda judged: _write_with_report(judged, store))
     complete_history(run, store, manifest, create_artifacts)

@@ -84,6 +84,8 @@ class LocalFiles:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if self.read_version(path)[1] != version:
                 raise ConflictError(f"{path} was replaced by another process")
+            for left in self._root.glob(f".{'[0-9a-f]' * 16}.part"):  # of processes that were killed here
+                left.unlink(missing_ok=True)
             self.write(path, content)
         finally:
             os.close(descriptor)

@@ -131,8 +131,11 @@ class Manifest(RunManifest):
         return super().failed(fault).model_copy(update={"decision": None})
 
 
-def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """The manifest's fields about data and models, as far as the run's stages came."""
+def describe_results(results: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's fields about data and models, as far as the run's stages came.
+
+    about: the fields that all manifests share. A run that failed after the decision is not published.
+    """
     described: dict[str, Any] = {
         "census": results.get("count_playlists"),
         "bytes_processed": {
@@ -144,13 +147,13 @@ def describe_results(results: dict[str, Any], parameters: dict[str, Any]) -> dic
         "explanation": results.get("explain_models"),
         "files": files_by_stage(results),
         "served": _served(results),
-        "decision": results.get("decide_publication"),
+        "decision": results.get("decide_publication") if about["status"] == "completed" else None,
     }
     if snapshot := results.get("read_snapshot"):
         described["snapshot"] = snapshot.tables
     if (prepared := results.get("prepare_batches")) and (features := results.get("build_features_outer")):
         described["sample"] = Sample(
-            asked=parameters["sample"]["n_playlists"],
+            asked=about["parameters"]["sample"]["n_playlists"],
             found=prepared.n_playlists,
             memberships=prepared.n_memberships,
             tracks=prepared.n_tracks,

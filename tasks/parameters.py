@@ -147,6 +147,11 @@ class PublicationParameters(Group):
         description="How much NDCG@500 may clearly be lost. Higher publishes more: 0.01 lets a run pass that is "
         "a hundredth worse. 0 keeps back whatever is clearly worse.",
     )
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.9,
+        description="A run that has models for a smaller share of the champion's number of playlists is kept back, "
+        "however good they are. Lower publishes smaller runs too; 0 does not count.",
+    )
 
 
 class ComputeParameters(Group):

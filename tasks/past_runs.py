@@ -24,29 +24,34 @@ def list_runs(store: Storage) -> list[str]:
 
 
 class ModelRun(Reference):
-    """A run that trained models. folder: its own, relative to the storage root. served: what it left to use."""
+    """A completed run that trained models. folder: its own, relative to the storage root. served: what it left."""
 
     folder: str
+    run_id: str
     served: Served
 
 
 def find_models(store: Storage, name: str) -> ModelRun:
     """The run of that name: the "champion", the "latest" completed one, or one by its folder or id.
 
-    Raises InputError if there is no such run, its manifest cannot be read, or it left no models.
+    Raises InputError if there is no such run, its manifest cannot be read, or it did not complete with models.
     """
     folder = _latest(store) if name == "latest" else _folder(store, name)
+    run = read_manifest(store, folder, RunManifest)
+    if run.flow != TRAINING:
+        raise InputError(f"{folder} is a run of {run.flow}, which leaves no models: name a run of {TRAINING}.")
+    if run.status != "completed":
+        raise InputError(f"{folder} failed, and models of a failed run are not used: name another run. ({run.message})")
     served = read_manifest(store, folder, Manifest).served
     if served is None:
-        raise InputError(f"{folder} left no models to recommend from: name another run.")
-    return ModelRun(folder=folder, served=served)
+        raise InputError(f"{folder} left no models: name another run.")
+    return ModelRun(folder=folder, run_id=run.run_id, served=served)
 
 
 def verify_served(store: Storage, folder: str, served: Served) -> None:
     """Raise InputError unless every file that recommendations are computed from is intact."""
     try:
-        for file in files_in(served):
-            store.verify(file)
+        store.verify(*files_in(served))
     except DamagedFileError as error:
         raise InputError(
             f"the models of {folder} cannot be used ({error}): start {TRAINING} again with that run's parameters, "
@@ -82,4 +87,6 @@ def _folder(store: Storage, name: str) -> str:
 
 def _with_id(store: Storage, name: str) -> Iterator[str]:
     if RUN_ID.fullmatch(name):
-        yield from (folder for folder in list_runs(store) if folder.endswith(f"-{name[:8]}"))
+        for folder in list_runs(store):
+            if folder.endswith(f"-{name[:8]}") and read_manifest(store, folder, RunManifest).run_id.startswith(name):
+                yield folder

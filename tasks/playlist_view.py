@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.artifacts import escape_markdown
+from tasks.artifacts import MAX_ROWS, escape_markdown
 from tasks.explain_playlist import ExplainedPlaylist, ShownTrack
 from tasks.ml.contributions import SOURCES
 
@@ -44,10 +44,9 @@ def as_table(playlist: ExplainedPlaylist) -> str:
 
 
 def as_markdown(playlist: ExplainedPlaylist) -> str:
-    """For Prefect's UI."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS)]
-    rows += [[escape_markdown(cell) for cell in cells] for cells in _rows(playlist.inside, is_ranked=False)]
-    rows += [[escape_markdown(cell) for cell in cells] for cells in _rows(playlist.recommended, is_ranked=True)]
+    """For Prefect's UI, which shows MAX_ROWS tracks at most."""
+    tracks = [*_rows(playlist.inside, is_ranked=False), *_rows(playlist.recommended, is_ranked=True)][:MAX_ROWS]
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *([escape_markdown(cell) for cell in cells] for cells in tracks)]
     lines = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     return f"# {escape_markdown(_heading(playlist))}\n\n{lines}\n\n{LEGEND}"
 

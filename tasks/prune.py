@@ -1,14 +1,16 @@
 """What no kept run refers to: found from manifests and records alone, deleted in an order that is safe to interrupt.
 
-A run is kept if it is among the last completed ones of its flow (failed ones in between are kept with them), is or was
-champion, or trained the models that a kept run recommended from. A record is kept if a kept run's manifest lists it; a
-data file if a kept run's manifest or record names it. So a run that repeats a kept one finds everything it would use.
+A run is kept if it is among the last completed ones of its flow (up to as many failed ones in between are kept with
+them), is or was champion, or trained the models that a kept run recommended from. A record is kept if a kept run's
+manifest lists it; a data file if a kept run's manifest or record names it. So a run that repeats a kept one finds
+everything it would use.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -20,12 +22,13 @@ from tasks.errors import InputError
 from tasks.files import StoredFile
 from tasks.manifest import read_manifest
 from tasks.past_runs import RUN_NAME
-from tasks.storage import Storage
+from tasks.storage import Storage, at_once
 
 DATA = re.compile(r"data/[a-z_]+/[0-9a-f]{64}\.parquet")
 RECORD = re.compile(r"records/[a-z-]+-[0-9a-f]{40}")
 TEMPORARY = re.compile(r"(data|records|runs)/([^/]+/)*(\.[0-9a-f]{16}\.part|probe-[0-9a-f]{16})")
 # Of a run's folder the manifest goes last: without it, what is left would look like a run under way.
+CHECK_EVERY = 100  # deleted files, a request each
 RUN_FILES = ("started.json", "report.html", "manifest.json")
 RUN_FILE = re.compile(rf"(runs/{RUN_NAME.pattern})/({'|'.join(map(re.escape, RUN_FILES))})")
 
@@ -60,7 +63,9 @@ def prune_files(storage: str, keep: int, unfinished_hours: float, delete: bool, 
 
     keep: completed runs of each flow. run_id: of the run that prunes. Records go before the data that they name: what
     is left is whole whenever this stops. Raises InputError while another run younger than unfinished_hours has no
-    manifest, if another one starts before data are deleted, if a manifest cannot be read, or the champion's is missing.
+    manifest, if a manifest cannot be read, or the champion's is missing; and, as soon as it is noticed (after the
+    records, then every CHECK_EVERY files, and at the end), if another run starts or one that is not kept becomes
+    champion. A storage has no lock: between two looks what such a run needs may be deleted.
     """
     store, oldest = Storage(storage), datetime.now(UTC) - timedelta(hours=unfinished_hours)
     # Runs are listed last: whatever was listed of one that is under way, it is among them.
@@ -72,10 +77,9 @@ def prune_files(storage: str, keep: int, unfinished_hours: float, delete: bool, 
     doomed, pruning = _sort_out(files, _live(store, kept_runs), set(others) - set(kept_runs), oldest)
     pruning.kept_runs = kept_runs
     if delete:
-        _delete(store, doomed["records"])
-        _require_no_other(store, runs)
-        for kind in ("data", "temporary", "runs"):
-            _delete(store, doomed[kind])
+        _delete(store, doomed["records"], lambda n: _require_same(store, runs, kept_runs, f"{n:,} records"))
+        rest = [file for kind in ("data", "temporary", "runs") for file in doomed[kind]]
+        _delete(store, rest, lambda n: _require_same(store, runs, kept_runs, f"all records and {n:,} other files"))
     return pruning
 
 
@@ -92,13 +96,14 @@ def choose_runs(store: Storage, finished: list[str], keep: int) -> list[str]:
 
     Raises InputError if a manifest cannot be read, or the champion's is missing.
     """
-    about = {folder: read_manifest(store, folder, PastRun) for folder in finished}
-    n_completed: defaultdict[str, int] = defaultdict(int)
+    manifests = at_once(lambda folder: read_manifest(store, folder, PastRun), finished)
+    about = dict(zip(finished, manifests, strict=True))
+    n_kept: Counter[tuple[str, str]] = Counter()
     kept = set()
     for folder, run in reversed(about.items()):
-        if n_completed[run.flow] < keep:
+        if max(n_kept[run.flow, "completed"], n_kept[run.flow, run.status]) < keep:
             kept.add(folder)
-            n_completed[run.flow] += run.status == "completed"
+            n_kept[run.flow, run.status] += 1
     if champion := read_champion(store):
         if champion.current.run not in about:
             raise InputError(
@@ -112,17 +117,18 @@ def choose_runs(store: Storage, finished: list[str], keep: int) -> list[str]:
 
 def _live(store: Storage, kept_runs: list[str]) -> set[str]:
     """The paths of all records that kept runs list, and of all data files that these or the manifests name."""
-    records, data = set(), set()
-    for folder in kept_runs:
-        content = store.files.read(f"{folder}/manifest.json").decode()
-        records |= {f"records/{key}" for key in PastRun.model_validate_json(content).records}
-        data |= {match.group() for match in DATA.finditer(content)}
-    for record in records:
-        try:
-            data |= {match.group() for match in DATA.finditer(store.files.read(record).decode(errors="replace"))}
-        except FileNotFoundError:
-            continue  # a run of these inputs would compute it again
-    return records | data
+    runs = at_once(lambda folder: read_manifest(store, folder, PastRun), kept_runs)
+    records = {f"records/{key}" for run in runs for key in run.records}
+    named_in = [f"{folder}/manifest.json" for folder in kept_runs] + sorted(records)
+    return records.union(*at_once(lambda path: _data_files(store, path), named_in))
+
+
+def _data_files(store: Storage, path: str) -> set[str]:
+    """The data files that a manifest or a record names; none if it is gone: a run would compute it again."""
+    try:
+        return set(DATA.findall(store.files.read(path).decode(errors="replace")))
+    except FileNotFoundError:
+        return set()
 
 
 def _sort_out(
@@ -150,9 +156,13 @@ def _sort_out(
     return doomed, pruning
 
 
-def _delete(store: Storage, files: list[StoredFile]) -> None:
-    for file in files:
+def _delete(store: Storage, files: list[StoredFile], require_same: Callable[[int], None]) -> None:
+    """Delete files in order; require_same is asked with the number that are gone, now and then and at the end."""
+    for n, file in enumerate(files):
+        if n and n % CHECK_EVERY == 0:
+            require_same(n)
         store.files.delete(file.path)
+    require_same(len(files))
 
 
 def _require_finished(runs: dict[str, set[str]], oldest: datetime) -> None:
@@ -165,10 +175,18 @@ def _require_finished(runs: dict[str, set[str]], oldest: datetime) -> None:
             )
 
 
-def _require_no_other(store: Storage, runs: dict[str, set[str]]) -> None:
+def _require_same(store: Storage, runs: dict[str, set[str]], kept_runs: list[str], deleted: str) -> None:
+    """Raise InputError if there is a run that was not listed, or a champion that is not kept."""
+    champion = read_champion(store)
+    if champion and champion.current.run in set(runs) - set(kept_runs):
+        raise InputError(
+            f"{champion.current.run} became champion in the meantime, and some of {deleted} that were deleted may be "
+            f"its own: publish it once more (python -m flows.publish_run --run {champion.current.run}), which says "
+            "whether it is whole. Nothing more is deleted."
+        )
     new = [folder for folder in list_run_files(list(store.files.list("runs"))) if folder not in runs]
     if new:
         raise InputError(
-            f"{new[0]} started in the meantime and may use what would be deleted: records were deleted, but no data. "
-            "Start again when it has ended."
+            f"{new[0]} started in the meantime and may use what would be deleted: {deleted} were deleted, and nothing "
+            "more. Start again when it has ended."
         )

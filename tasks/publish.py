@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
-from tasks.champion import RUN_FOLDER, Champion, Decision, Publication, read_champion, update_champion
+from tasks.champion import Champion, Decision, Publication, update_champion
 from tasks.errors import InputError
 from tasks.files import DamagedFileError
 from tasks.gate import Rule, judge
-from tasks.manifest import Manifest, read_manifest
-from tasks.references import files_in
+from tasks.manifest import Manifest
+from tasks.past_runs import ModelRun, find_models, verify_served
 from tasks.storage import Storage
 
 EVENT = "playlists.published"
@@ -30,17 +29,21 @@ def publish_if_decided(manifest: Manifest, store: Storage, leave: Callable[[Mani
     never names a run that is not whole, and nobody is called before it can be followed. A run killed before the pointer
     moved is not published, whatever its manifest says was decided: the next one decides anew and publishes. One killed
     between pointer and event is published, and flows.publish_run announces it. If another run was published since the
-    decision, this one is judged against that.
+    decision, one that was to be published is judged against that; one that was not stays so. What recommendations need
+    is verified last of all: a file that is gone fails the run.
     """
 
     def propose(champion: Champion | None) -> Publication | None:
         nonlocal manifest
         decision, current = manifest.decision, champion and champion.current.run
         if decision is not None and decision.champion != current:
-            decision = judge(store, manifest.files, champion, _rule(manifest))
+            decision = judge(store, manifest.files, manifest.models, champion, _rule(manifest))
             manifest = leave(manifest.model_copy(update={"decision": decision}))
         if manifest.status == "failed" or decision is None or decision.verdict != "publish":
             return None
+        if manifest.served is None:
+            raise InputError("it left no models.")
+        verify_served(store, manifest.folder, manifest.served)
         return _publication(manifest.folder, manifest.run_id, decision)
 
     if manifest.decision is None or manifest.decision.verdict != "publish":
@@ -48,7 +51,7 @@ def publish_if_decided(manifest: Manifest, store: Storage, leave: Callable[[Mani
     try:
         if update_champion(store, propose):
             _announce(store, manifest.folder, manifest.run_id)
-    except (OSError, InputError) as error:
+    except (OSError, InputError, DamagedFileError) as error:
         return leave(manifest.failed(f"the run cannot be published: {error}"))
     return manifest
 
@@ -58,68 +61,53 @@ def _rule(manifest: Manifest) -> Rule:
 
 
 def publish_by_hand(storage: str, run: str) -> str:
-    """Make a finished run the champion, whatever the gate said of it; returns what was done, in a sentence.
+    """Make a completed run the champion, whatever the gate said of it; returns what was done, in a sentence.
 
-    run: its folder, its id, or "previous" for the one that was published before the present champion. The champion
+    run: what `find_models` understands, or "previous" for the run that the present champion replaced. The champion
     itself is only announced again. Raises InputError, and changes nothing, if there is no such run, if it failed, or if
-    a file that recommendations need is missing or damaged.
+    a file that recommendations need is missing or damaged. Files that are deleted while the pointer moves are noticed
+    after it: then the pointer has moved, nobody is told, and the InputError says so.
     """
     store = Storage(storage)
+    found: list[ModelRun] = []
+
+    def propose(champion: Champion | None) -> Publication | None:
+        found[:] = [find_models(store, _previous(store, champion) if run == PREVIOUS else run)]
+        folder, current = found[0].folder, champion and champion.current.run
+        verify_served(store, folder, found[0].served)
+        if current == folder:
+            return None
+        return _publication(
+            folder, found[0].run_id, Decision(verdict="publish", sentence="Published by hand.", champion=current)
+        )
+
     try:
-        folder = _find(store, run)
-        manifest = read_manifest(store, folder, Manifest)
-        _require_whole(store, folder, manifest)
-        moved = update_champion(store, lambda champion: _by_hand(folder, manifest.run_id, champion))
+        moved = update_champion(store, propose)
+        if moved:
+            _verify_again(store, found[0])
     except OSError as error:
         raise InputError(f"storage {storage!r} cannot be used ({error.strerror or error}).") from error
-    _announce(store, folder, manifest.run_id, is_by_hand=True)
-    if not moved:
-        return f"{folder} is the champion already; it was announced again."
-    return f"{folder} is the champion now."
+    folder = found[0].folder
+    _announce(store, folder, found[0].run_id, is_by_hand=True)
+    return f"{folder} is the champion now." if moved else f"{folder} is the champion already; it was announced again."
 
 
-def _by_hand(folder: str, run_id: str, champion: Champion | None) -> Publication | None:
-    current = champion and champion.current.run
-    if current == folder:
-        return None
-    return _publication(folder, run_id, Decision(verdict="publish", sentence="Published by hand.", champion=current))
+def _previous(store: Storage, champion: Champion | None) -> str:
+    previous = champion.previous() if champion else None
+    if previous is None:
+        raise InputError(f"no run was published in storage {store.uri!r} before the present champion.")
+    return previous
 
 
-def _find(store: Storage, run: str) -> str:
-    """The folder of a run, which is one of those that are there."""
-    if run == PREVIOUS:
-        champion = read_champion(store)
-        if champion is None or not champion.history:
-            raise InputError(f"no run was published in storage {store.uri!r} before the present champion.")
-        return champion.history[0].run
-    folders = {file.path.removesuffix("/manifest.json") for file in store.files.list("runs")}
-    found = [folder for folder in folders if (match := RUN_FOLDER.fullmatch(folder)) and _is(run, folder, match, store)]
-    if len(found) != 1:
-        raise InputError(
-            f"{run!r} names {len(found) or 'no'} finished run(s) of storage {store.uri!r}: give the folder below "
-            "runs/, or the id, of one."
-        )
-    return found[0]
-
-
-def _is(run: str, folder: str, match: re.Match[str], store: Storage) -> bool:
-    """Whether a folder is called so, or belongs to the run of this id (or start of an id, at least 8 characters)."""
-    if folder.removeprefix("runs/") == run.strip("/").removeprefix("runs/"):
-        return True
-    return match["id"] == run[:8] and read_manifest(store, folder, Manifest).run_id.startswith(run)
-
-
-def _require_whole(store: Storage, folder: str, manifest: Manifest) -> None:
-    if manifest.status != "completed":
-        raise InputError(f"{folder} failed and cannot be published: {manifest.message}")
-    if manifest.served is None:
-        raise InputError(f"{folder} has no models that could be published.")
+def _verify_again(store: Storage, run: ModelRun) -> None:
+    """Raise InputError if prune-storage deleted something of a run while it became the champion."""
     try:
-        for file in files_in(manifest.served):
-            store.verify(file)
-    except DamagedFileError as error:
+        find_models(store, run.folder)
+        verify_served(store, run.folder, run.served)
+    except InputError as error:
         raise InputError(
-            f"{folder} cannot be published ({error}): start a run with its parameters, which repairs it."
+            f"{run.folder} is the champion now, but was deleted from at the same time: publish another run until it is "
+            f"whole again. ({error})"
         ) from error
 
 

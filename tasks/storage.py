@@ -44,11 +44,11 @@ class Storage:
 
     def verify(self, *files: FileRef) -> None:
         """Raise DamagedFileError unless every file is there with the content of its reference."""
-        list(_at_once(self.files.verify, files))
+        list(at_once(self.files.verify, files))
 
     def missing(self, paths: list[str]) -> list[str]:
         """The paths under which there is no file."""
-        return [path for path, exists in zip(paths, _at_once(self.files.exists, paths), strict=True) if not exists]
+        return [path for path, exists in zip(paths, at_once(self.files.exists, paths), strict=True) if not exists]
 
     @contextmanager
     def open_parquet(self, file: FileRef) -> Iterator[pq.ParquetFile]:
@@ -102,7 +102,7 @@ def open_files(uri: str) -> Files:
     return LocalFiles(uri)
 
 
-def _at_once(question: Callable[[S], T], subjects: Sequence[S]) -> Iterator[T]:
+def at_once(question: Callable[[S], T], subjects: Sequence[S]) -> Iterator[T]:
     """The answers in order. A bucket takes a while for each, and there may be thousands."""
     if len(subjects) < 2:
         return map(question, subjects)

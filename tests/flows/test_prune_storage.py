@@ -14,6 +14,7 @@ import pytest
 from flows.prune_storage import prune_storage
 from flows.recommend_tracks import recommend_tracks
 from tasks import prune
+from tasks.errors import InputError
 from tasks.local_files import LocalFiles
 from tasks.parameters import FeatureParameters, TrainingParameters
 from tasks.records import RecordStore
@@ -117,12 +118,12 @@ def test_failed_runs_do_not_push_out_the_last_completed_one(
 ) -> None:
     last = max(run_folders(storage))
     (path,) = storage.glob(f"runs/{last}/manifest.json")
-    for second in (1, 2):
+    for second in (1, 2, 3):
         folder = storage / f"runs/{datetime.now(UTC) + timedelta(seconds=second):%Y%m%dT%H%M%SZ}-{second:08}"
         folder.mkdir()
         (folder / "manifest.json").write_text(path.read_text().replace('"completed"', '"failed"', 1))
     kept = manifest_after(prune_storage, storage, keep=1, delete=True)["pruning"]["kept_runs"]
-    assert f"runs/{last}" in kept and len(kept) == 3
+    assert f"runs/{last}" in kept and [folder[-8:] for folder in kept if folder != f"runs/{last}"] == ["00000003"]
 
 
 def test_a_young_unfinished_run_stops_it_and_an_old_one_is_cleared(storage: Path) -> None:
@@ -150,6 +151,44 @@ def test_a_run_that_starts_meanwhile_stops_it_before_data_are_deleted(
     after = snapshot(storage)
     assert [name for name in before if name not in after and not name.startswith("records/")] == []
     assert [name for name in before if name not in after]
+
+
+@pytest.mark.parametrize(("phase", "most"), [("records", 0), ("data", 5)])
+def test_a_run_that_becomes_champion_meanwhile_stops_it(
+    phase: str, most: int, storage: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before data are deleted nothing is lost; later no more than between two looks, and it is said."""
+    doomed, before, delete = manifest_of(reference)["folder"], snapshot(storage), LocalFiles.delete
+
+    def crown_and_delete(self: LocalFiles, path: str) -> None:
+        if path.startswith(f"{phase}/"):
+            crown(storage, doomed)
+        delete(self, path)
+
+    monkeypatch.setattr(LocalFiles, "delete", crown_and_delete)
+    monkeypatch.setattr(prune, "CHECK_EVERY", 5)
+    with pytest.raises(InputError, match=f"{doomed} became champion in the meantime"):
+        prune.prune_files.fn(str(storage), 1, 24.0, True, "00000000")
+    lost = [name for name in before if not (storage / name).exists() and not name.startswith("records/")]
+    assert len(lost) == most and not [name for name in lost if name.startswith("runs/")]
+    kept = prune.prune_files.fn(str(storage), 1, 24.0, True, "00000000").kept_runs
+    assert doomed in kept
+
+
+def test_a_run_that_starts_while_data_are_deleted_stops_it(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete, deleted = LocalFiles.delete, []
+
+    def start_and_delete(self: LocalFiles, path: str) -> None:
+        deleted.append(path)
+        if path.startswith("data/") and not list(storage.glob("runs/*-0123abcd")):
+            unfinished_run(storage, hours=0)
+        delete(self, path)
+
+    monkeypatch.setattr(LocalFiles, "delete", start_and_delete)
+    monkeypatch.setattr(prune, "CHECK_EVERY", 5)
+    with pytest.raises(InputError, match=r"-0123abcd started in the meantime .* all records and 5 other files"):
+        prune.prune_files.fn(str(storage), 1, 24.0, True, "00000000")
+    assert sum(path.startswith("data/") for path in deleted) == 5
 
 
 def test_interrupted_it_leaves_no_record_that_names_a_missing_file(

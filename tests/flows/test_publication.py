@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from flows.experiment import Experiment
 from tasks.artifacts import escape_markdown, summarize_run
 from tasks.findings import read_findings
 from tasks.local_files import LocalFiles
 from tasks.manifest import Manifest
 from tasks.parameters import EvaluationParameters, FeatureParameters, PublicationParameters, TrainingParameters
 from tasks.publish import EVENT, publish_by_hand
+from tasks.runs import RunFailedError
 from tasks.storage import Storage
 from tests.browser import open_page
 from tests.conftest import ROOT, RunFlow, computed, manifest_of, small_options
@@ -153,7 +155,9 @@ def test_what_was_asked_for_comes_before_the_comparison(storage: Path, run_flow:
     assert champion(storage)["current"]["run"] == first
     tolerated = run_flow(storage, **NOTEBOOK, publication=PublicationParameters(tolerance=0.9))
     assert tolerated["decision"]["sentence"].startswith(f"Published: not worse than {first}.")
-    better = run_flow(storage)
+    withdrawn = run_flow(storage)
+    assert f"its models are those of {first}, which was champion before" in withdrawn["decision"]["sentence"]
+    better = run_flow(storage, **OTHER_C)
     assert better["decision"]["figures"]["low"] > 0
     forced = run_flow(storage, **NOTEBOOK, **ALWAYS)
     assert forced["decision"]["sentence"].startswith(
@@ -254,6 +258,24 @@ def test_a_failed_run_is_never_published(storage: Path, run_flow: RunFlow, monke
     again = run_flow(storage, **OTHER_C)
     assert computed(again) == {}
     assert champion(storage)["current"]["run"] == again["folder"]
+
+
+def test_a_run_whose_refit_fails_is_not_published(
+    storage: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, fit = (storage / "champion.json").read_bytes(), Experiment.fit
+
+    def fail(self: Experiment, fold: Any, C: float) -> Any:
+        if fold == "all":
+            raise RunFailedError("planted.")
+        return fit(self, fold, C)
+
+    monkeypatch.setattr(Experiment, "fit", fail)
+    manifest = run_flow(storage, **OTHER_C)
+    assert manifest["tasks"]["decide_publication"]["computed"] == 1
+    assert (manifest["status"], manifest["message"], manifest["decision"]) == ("failed", "planted.", None)
+    assert "No: a failed run is never published." in report(storage, manifest)
+    assert (storage / "champion.json").read_bytes() == before
 
 
 def test_a_damaged_pointer_fails_the_run_and_stays_as_it_is(storage: Path, run_flow: RunFlow) -> None:

@@ -34,8 +34,9 @@ def test_publish_a_run_that_lost_and_roll_back(server: dict[str, str], storage: 
     assert publish(storage, "previous") == (True, f"{first} is the champion now.")
     assert publish(storage, first) == (True, f"{first} is the champion already; it was announced again.")
     assert published(storage) == [first, lost["folder"], first]
+    assert not publish(storage, "previous")[0]
 
-    command = [sys.executable, "-m", "flows.publish_run", "--storage", str(storage), "--run", "previous"]
+    command = [sys.executable, "-m", "flows.publish_run", "--storage", str(storage), "--run", lost["folder"]]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | server, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"{lost['folder']} is the champion now.\n")
     assert published(storage)[0] == lost["folder"]
@@ -46,7 +47,7 @@ def test_publish_a_run_that_lost_and_roll_back(server: dict[str, str], storage: 
 @pytest.mark.parametrize("run", ["nothing", "", "runs/", "../runs", "/etc/passwd", "<b>x</b>", "0" * 36])
 def test_a_run_that_is_not_there(run: str, server: dict[str, str], reference: Path) -> None:
     before = (reference / "champion.json").read_bytes()
-    said = f"{run!r} names no finished run(s) of storage {str(reference)!r}: give the folder below runs/, or the id"
+    said = f'no run is called {run!r}: give "champion", "latest", or the folder or id of a run'
     is_done, sentence = publish(reference, run)
     assert not is_done and sentence.startswith(said)
     assert (reference / "champion.json").read_bytes() == before
@@ -73,13 +74,14 @@ def test_what_is_not_whole_is_not_published(server: dict[str, str], storage: Pat
     lost.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert publish(storage, folder) == (
         False,
-        f"{folder} cannot be published (file damaged: {manifest['served']['models'][2]['path']} has other content than "
-        "its name says): start a run with its parameters, which repairs it.",
+        f"the models of {folder} cannot be used (file damaged: {manifest['served']['models'][2]['path']} has other "
+        "content than its name says): start train-playlists again with that run's parameters, which makes what is "
+        "missing again.",
     )
     lost.write_bytes(content)
     for changes, said in [
-        ({"status": "failed", "message": "planted"}, f"{folder} failed and cannot be published: planted"),
-        ({"served": None}, f"{folder} has no models that could be published."),
+        ({"status": "failed", "message": "planted"}, f"{folder} failed, and models of a failed run are not used"),
+        ({"served": None}, f"{folder} left no models"),
         ({"served": {}}, f"manifest.json of storage {str(storage)!r} cannot be read (served."),
     ]:
         path.write_text(json.dumps(manifest | changes))

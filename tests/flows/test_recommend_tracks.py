@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 
 from flows.recommend_tracks import recommend_tracks
-from tasks.explain_playlist import explain_playlist
+from tasks.errors import InputError
+from tasks.explain_playlist import ExplainedPlaylist, ShownTrack, explain_playlist
+from tasks.ml.contributions import SOURCES
 from tasks.parameters import SampleParameters
 from tasks.past_runs import find_models
+from tasks.playlist_view import as_markdown
 from tasks.storage import Storage
 from tests.bigquery_emulator import PROJECT, BigQuery
 from tests.conftest import RunFlow, computed, crown, manifest_after, manifest_of
@@ -139,6 +142,31 @@ def test_a_playlist_that_is_shown_is_the_same_as_in_the_files(served: tuple[Path
         assert [one.score for one in explained.recommended] == pytest.approx(mine["score"].tolist()[:20], abs=1e-9)
 
 
+def test_of_a_playlist_only_what_it_needs_has_to_be_whole(storage: Path) -> None:
+    run = find_models(Storage(str(storage)), "latest")
+    ids = [read(storage, models.model_dump())["playlist_id"][0] for models in run.served.models]
+    (storage / run.served.models[-1].path).write_bytes(b"damaged")
+    assert explain_playlist(str(storage), run, ids[0], 3).playlist_id == ids[0]
+    for wanted in (ids[-1], "no playlist"):
+        with pytest.raises(InputError, match=f"file damaged: {run.served.models[-1].path} .*start train-playlists"):
+            explain_playlist(str(storage), run, wanted, 3)
+    (storage / run.served.features.file.path).unlink()
+    with pytest.raises(InputError, match=f"file missing: {run.served.features.file.path}"):
+        explain_playlist(str(storage), run, ids[1], 3)
+
+
+def test_a_playlist_is_shown_or_loaded(server: dict[str, str], tmp_path: Path) -> None:
+    said = message(storage=str(tmp_path), playlist="p", destination="bigquery://a/b/c?location=EU")
+    assert said == "playlist 'p' is only shown: leave out the destination, or the playlist."
+
+
+def test_of_a_shown_playlist_the_artifact_has_at_most_a_thousand_tracks() -> None:
+    track = ShownTrack("artist", "name", 1.0, dict.fromkeys(SOURCES, 0.0))
+    text = as_markdown(ExplainedPlaylist("p", "runs/r", 5, [track] * 5, [track] * 5000))
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 2 + 1000
+    assert "| 995 | artist |" in text
+
+
 @pytest.mark.parametrize("name", ["nonsense", "../../etc/passwd", "00000000", "runs/20200101T000000Z-00000000"])
 def test_a_run_that_is_not_there_is_one_sentence(name: str, served: tuple[Path, Row]) -> None:
     said = message(storage=str(served[0]), run=name)
@@ -153,7 +181,9 @@ def test_a_storage_that_is_a_file_is_one_sentence(tmp_path: Path, server: dict[s
 
 def test_a_run_of_another_kind_is_one_sentence(served: tuple[Path, Row]) -> None:
     storage, manifest = served
-    assert "of another flow" in message(storage=str(storage), run=manifest["run_id"])
+    assert "is a run of recommend-tracks, which leaves no models" in message(
+        storage=str(storage), run=manifest["run_id"]
+    )
 
 
 def test_a_damaged_manifest_is_one_sentence(storage: Path) -> None:

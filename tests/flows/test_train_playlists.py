@@ -75,6 +75,7 @@ CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("training.refit", {"training": TrainingParameters(batch_size=8, refit=False)}, set()),
     ("publication.publish", {"publication": PublicationParameters(publish="never")}, set()),
     ("publication.tolerance", {"publication": PublicationParameters(tolerance=0.5)}, set()),
+    ("publication.min_coverage", {"publication": PublicationParameters(min_coverage=0.5)}, set()),
     ("compute.workers", {"compute": ComputeParameters(workers=1)}, set()),
 ]
 

@@ -75,6 +75,13 @@ def test_publishers_at_once_leave_one_pointer_and_lose_nothing(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == [PATH]
 
 
+def test_what_a_killed_publisher_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    for name in (".0123456789abcdef.part", ".mine.part"):
+        (tmp_path / name).touch()
+    assert publish(Storage(str(tmp_path)), 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part", PATH]
+
+
 def test_who_was_slower_is_asked_again_about_the_new_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, asked = Storage(str(tmp_path)), []
     publish(store, 1)
