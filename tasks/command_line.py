@@ -25,7 +25,7 @@ from tasks.server import answers
 
 OPTIONS = cyclopts.Parameter(negative_iterable=())  # no --training.empty-regularization
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-PATIENCE_SECONDS = 60.0  # a server may be restarted under a run
+PATIENCE_SECONDS = 30.0  # a server may be restarted under a run
 
 
 def run_command(flow: Flow[..., Any]) -> None:

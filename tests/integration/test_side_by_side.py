@@ -84,7 +84,7 @@ def test_a_disk_that_fills_up(share: float, server: dict[str, str], reference: P
 
 
 def test_a_server_that_dies_under_a_run(reference: Path, tmp_path: Path, server: dict[str, str]) -> None:
-    """Its end is noticed when the run is interrupted; a run left alone would notice after a minute."""
+    """Interrupted or left alone, it ends with a sentence once the server has been gone for half a minute."""
     port, home = free_port(), tmp_path / "home"
     environment = without_server(home) | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     with own_server(home, port) as process:
