@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from pydantic import Field
 
 from tasks.command_line import run_command
+from tasks.errors import InputError
 from tasks.lifecycle import execute_run
+from tasks.past_runs import require_runs
 from tasks.prune import prune_files
 from tasks.prune_run import close_pruning
 
@@ -34,6 +37,10 @@ def prune_storage(
             there is a younger one, nothing is deleted.
         delete: Really delete; without it nothing is deleted, and only said what would be.
     """
+    try:
+        require_runs(storage)
+    except InputError as error:
+        return Failed(message=str(error))
     parameters = {"keep": keep, "unfinished_hours": unfinished_hours, "delete": delete}
     return execute_run(
         lambda run: run.one(prune_files, storage=storage, run_id=str(runtime.flow_run.id), **parameters),

@@ -34,6 +34,7 @@ def run_command(flow: Flow[..., Any]) -> None:
     Exit code 0 after a good run, 1 with one sentence on standard error after a failed one, a wrong option or the loss
     of Prefect's server, 130 after SIGINT or SIGTERM.
     """
+    _require_text(sys.argv[1:])
     name = f"python -m flows.{flow.fn.__name__}"
     app = cyclopts.App(
         name=name, version=version("playlist-models"), result_action="return_value", default_parameter=OPTIONS
@@ -64,9 +65,23 @@ def run_command(flow: Flow[..., Any]) -> None:
         sys.exit(f"the run is complete, but standard output cannot be written ({error.strerror}).")
 
 
+def _require_text(tokens: list[str]) -> None:
+    """Exit with a sentence if a word is not text: Prefect keeps parameters as UTF-8."""
+    for token in tokens:
+        try:
+            token.encode()
+        except UnicodeEncodeError:
+            sys.exit(
+                f"{token!a} is not UTF-8 text: use another name, or a locale with UTF-8 (LC_ALL=C.UTF-8) if the "
+                "name looks right."
+            )
+
+
 def _check_server() -> None:
     """Exit with a sentence if PREFECT_API_URL names no server; say so if a temporary one will be started."""
     url = PREFECT_API_URL.value()
+    if os.environ.get("PREFECT_API_URL") == "":
+        sys.exit("PREFECT_API_URL is empty: unset it, or give the address of a Prefect server (it ends in /api).")
     if not url:
         # Prefect's own server would report to its makers.
         os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
@@ -124,6 +139,8 @@ def _mistakes(app: cyclopts.App, fn: Callable[..., Any], tokens: list[str]) -> I
 
 
 def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:
+    if isinstance(error, cyclopts.RepeatArgumentError):
+        return f"{option[0]}: given more than once, or beside its opposite (--no-…): give it once. See --help."
     if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"{' '.join(error.unused_tokens or [])}: not an option; options begin with --. See --help."
     if not isinstance(error.__cause__, ValidationError):
@@ -139,6 +156,7 @@ def _quieten_console() -> None:
     """
     if "PREFECT_LOGGING_LEVEL" in os.environ:
         return
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(lambda record: not record.name.startswith("prefect"))
+    for name in ("", "prefect._internal"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.addFilter(lambda record: not record.name.startswith("prefect"))

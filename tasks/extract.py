@@ -69,9 +69,9 @@ def extract_memberships(
         found = _census(warehouse)
         raise InputError(
             f"no playlist of source {source!r} has {min_tracks} tracks with features (sample.min_tracks): it holds "
-            f"{found.n_playlists:,} playlists with {found.n_memberships:,} rows, and features of "
-            f"{found.n_tracks_with_features:,} tracks. Lower sample.min_tracks, or see "
-            "whether track_uri and trackid name a track in the same way."
+            f"{found.n_playlists:,} playlists with {found.n_memberships:,} rows, and tracks_headers "
+            f"{found.n_tracks_with_features:,} tracks. Lower sample.min_tracks, or see whether track_uri and trackid "
+            "name a track in the same way, and whether features are numbers: NULL, NaN and infinities do not count."
         )
     return extract
 

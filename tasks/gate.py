@@ -70,6 +70,8 @@ def judge(
     """
     if rule.publish == "never":
         return Decision(verdict="keep", sentence="Not published, as asked for (publication.publish = never).")
+    if not models.get(TRAINED):
+        return Decision(verdict="keep", sentence="Not published: no playlist has a model.")
     if champion is None:
         return Decision(verdict="publish", sentence="Published as the first run of this storage.")
     run = champion.current.run

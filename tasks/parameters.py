@@ -142,12 +142,12 @@ class PublicationParameters(Group):
         description='"if_not_worse" publishes unless the run is clearly worse than the champion: what its models gain '
         'over "same artist + album" is compared. "always" does not mind, "never" only trains and reports.',
     )
-    tolerance: Annotated[float, Field(ge=0, le=1)] = Field(
+    tolerance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         default=0.0,
         description="How much NDCG@500 may clearly be lost. Higher publishes more: 0.01 lets a run pass that is "
         "a hundredth worse. 0 keeps back whatever is clearly worse.",
     )
-    min_coverage: Annotated[float, Field(ge=0, le=1)] = Field(
+    min_coverage: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         default=0.9,
         description="A run that has models for a smaller share of the champion's number of playlists is kept back, "
         "however good they are. Lower publishes smaller runs too; 0 does not count.",

@@ -23,6 +23,15 @@ def list_runs(store: Storage) -> list[str]:
     return sorted(path.removesuffix("/manifest.json") for path in paths if RUN_NAME.fullmatch(path.split("/")[1]))
 
 
+def require_runs(storage: str) -> None:
+    """Raise InputError if no run has left anything in a storage: its name is wrong, more likely than not."""
+    try:
+        if next(iter(Storage(storage).files.list("runs")), None) is None:
+            raise InputError(f"storage {storage!r} has no runs: correct its name.")
+    except OSError as error:
+        raise InputError(f"storage {storage!r} cannot be read ({error.strerror or error}).") from error
+
+
 class ModelRun(Reference):
     """A completed run that trained models. folder: its own, relative to the storage root. served: what it left."""
 

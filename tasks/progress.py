@@ -18,6 +18,14 @@ T = TypeVar("T")
 SECONDS_BETWEEN_UPDATES = 1.0
 
 
+class _Output(Console):
+    """Standard output. A reader that has gone away is an error like others: rich itself would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the BrokenPipeError through."""
+        raise
+
+
 class RunProgress:
     """Standard error and one Prefect artifact, moved forward task by task."""
 
@@ -51,7 +59,7 @@ class RunProgress:
         for name, cells in rows:
             table.add_row(name, *cells)
         with contextlib.suppress(OSError):
-            Console().print(table)
+            _Output().print(table)
 
     def finish(self) -> None:
         """Fill the artifact."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -120,7 +121,7 @@ def _failure(name: str, state: State[Any]) -> Exception:
         return error
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return RunFailedError(
-            f"{name} cannot write ({error.strerror}: {error.filename}): free some space and start the run again; what "
-            "is finished is kept."
+            f"{name} cannot write ({os.strerror(error.errno)}): free some space and start the run again; what is "
+            "finished is kept."
         )
     return RunFailedError(f"{name} failed: {type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+LOCAL_API = re.compile(r"http://(?:127\.0\.0\.1|localhost):(\d+)/api")
 START_SECONDS = 120
 STOP_SECONDS = 30
 # As it is started here, and by `prefect server start --background`, which leaves its number in the same place.
@@ -36,7 +38,9 @@ def start(port: str) -> str:
     api_url = chosen or f"http://127.0.0.1:{port}/api"
     if answers(api_url):
         return f"Prefect answers at {api_url.removesuffix('/api')}"
-    if chosen:
+    if chosen and (local := LOCAL_API.fullmatch(chosen)):
+        port = local[1]
+    elif chosen:
         raise SystemExit(
             f"PREFECT_API_URL is {chosen!r}, where no server answers: start it there or unset the variable."
         )

@@ -72,7 +72,9 @@ def check_columns(table: str, place: str, types: Mapping[str, T], is_kind: Calla
         if name not in types:
             raise InputError(f"table {table!r} has no column {name!r} (in {place!r}): add it, NULL if unknown.")
         if not is_kind(types[name], kind):
-            raise InputError(f"column {name!r} of table {table!r} is {types[name]}: it must be {KINDS[kind]}.")
+            raise InputError(
+                f"column {name!r} of table {table!r} is {types[name]}: it must be {KINDS[kind]} (in {place!r})."
+            )
 
 
 def dated(snapshot: Mapping[str, str]) -> dict[str, str]:

@@ -58,6 +58,15 @@ def test_a_run_ends_with_a_table_and_the_manifest(server: dict[str, str], storag
         (["--sample.n-playlist", "3"], "Unknown option: --sample.n-playlist. Did you mean --sample.n-playlists?"),
         (["--training.regularization", "0"], "--training.regularization 0: must be greater than 0. See --help."),
         (["--training.regularization", "nan"], "--training.regularization nan: must be a finite number. See --help."),
+        (
+            ["--storage", "x/b\udcff"],
+            "'x/b\\udcff' is not UTF-8 text: use another name, or a locale with UTF-8 "
+            "(LC_ALL=C.UTF-8) if the name looks right.",
+        ),
+        (
+            ["--sample.seed", "1", "--sample.seed", "2"],
+            "--sample.seed: given more than once, or beside its opposite (--no-…): give it once. See --help.",
+        ),
         (["extra"], "extra: not an option; options begin with --. See --help."),
         (
             ["--sample.maximum-bytes-billed", "much"],
@@ -114,6 +123,18 @@ def test_a_full_standard_output_does_not_undo_the_run(server: dict[str, str], st
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("the run is complete, but standard output cannot be written")
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_went_away_does_not_undo_the_run(server: dict[str, str], storage: Path) -> None:
+    command_line = [sys.executable, "-m", "flows.train_playlists", "--storage", str(storage), *small_options()]
+    process = subprocess.Popen(
+        command_line, cwd=ROOT, env=os.environ | server, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=120) == 1
+    assert errors.splitlines()[-1].startswith("the run is complete, but standard output cannot be written")
 
 
 def test_an_option_given_twice(server: dict[str, str], tmp_path: Path) -> None:
