@@ -11,9 +11,6 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 LOCAL_API := http://127.0.0.1:$(SERVER_PORT)/api
 
-# Where a worker finds the code, and what relative paths of a deployment count from.
-export PLAYLISTS_HOME ?= $(CURDIR)
-
 .PHONY: demo test bench chaos lint server deploy worker stop clean lock help
 .DEFAULT_GOAL := help
 
@@ -43,6 +40,8 @@ server: .venv/ready  ## start a Prefect server in the background unless one answ
 deploy: .venv/ready  ## bring work pool, deployments and automations to the Prefect server; again to update them
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tasks.deploy
 
+# Where it finds the code, and what relative paths of a deployment count from.
+worker: export PLAYLISTS_HOME ?= $(CURDIR)
 worker: .venv/ready  ## execute what is started from deployments, until Ctrl-C
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/prefect worker start --pool playlists --type process
 

@@ -6,6 +6,7 @@ Run it from the folder of the checkout. It may be repeated: what is there alread
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,9 +93,11 @@ async def create_work_pool(client: PrefectClient) -> str:
 def deploy_flows() -> None:
     """All deployments of prefect.yaml, by Prefect's own command; raises InputError with its words if it fails."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYMENTS)]
+    # Prefect would write the value of the variable in place of its name, which is for each worker to read.
+    environment = {name: value for name, value in os.environ.items() if name != "PLAYLISTS_HOME"}
     try:
         done = subprocess.run(  # noqa: S603  # no word is a stranger's
-            command, capture_output=True, text=True, timeout=DEPLOY_SECONDS
+            command, env=environment, capture_output=True, text=True, timeout=DEPLOY_SECONDS
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.states import Crashed
 
 from tests.conftest import ROOT
 
@@ -61,6 +63,7 @@ class Platform:
         for room in ROOMS:
             (home / room).symlink_to(ROOT / room)
         self._worker: psutil.Popen | None = None
+        self.attempt = 0
 
     def start_worker(self) -> None:
         """As `make worker` does, but from another folder: only PLAYLISTS_HOME may say where the code is."""
@@ -90,6 +93,16 @@ class Platform:
         psutil.wait_procs(processes, timeout=30)
         self._worker = None
 
+    def try_again(self) -> None:
+        """With other storages, a worker, and no run that holds a place in a queue."""
+        self.attempt += 1
+        for deployment in ("manual", "resume", "weekly"):
+            for run in self.runs(f"train-playlists/{deployment}"):
+                if run.state is not None and not run.state.is_final():
+                    self.client.set_flow_run_state(run.id, Crashed(message="given up by a test"), force=True)
+        if self._worker is None:
+            self.start_worker()
+
     def stop(self) -> None:
         """End the worker and what it runs."""
         if self._worker is not None:
@@ -97,12 +110,12 @@ class Platform:
 
     def start(self, deployment: str, storage: str, **parameters: Any) -> UUID:
         """Start a run of a deployment on a small sample."""
-        chosen = SMALL | {"storage": storage} | parameters
+        chosen = SMALL | {"storage": self.storage(storage).name} | parameters
         found = self.client.read_deployment_by_name(deployment)
         return self.client.create_flow_run_from_deployment(found.id, parameters=chosen).id
 
     def storage(self, name: str) -> Path:
-        return self.home / name
+        return self.home / f"{name}{self.attempt or ''}"
 
     def wait(self, run_id: UUID, state: str, seconds: float = 150) -> FlowRun:
         """The run once it is in a state; fails if it ends in another one."""
@@ -127,6 +140,38 @@ class Platform:
 
     def log(self) -> str:
         return (self.home / "worker.log").read_text()[-3000:]
+
+
+def three_times(test: Callable[..., None]) -> Callable[..., None]:
+    """A test of an automation, tried up to three times.
+
+    Prefect's server loses an event now and then while it writes to SQLite ("database is locked" in its log), and with
+    the event what an automation would have done. A fault of ours fails three times.
+    """
+
+    @functools.wraps(test)
+    def attempts(platform: Platform, **fixtures: Any) -> None:
+        for _ in range(2):
+            try:
+                return test(platform=platform, **fixtures)
+            except AssertionError:
+                platform.try_again()
+        return test(platform=platform, **fixtures)
+
+    return attempts
+
+
+def repeat_until(action: Callable[[], Any], condition: Callable[[], Any], what: str) -> None:
+    """Do what can be done again without harm, up to three times, until a condition holds; see `three_times`."""
+    for _ in range(2):
+        action()
+        try:
+            wait_for(condition, what, 30)
+            return
+        except AssertionError:
+            continue
+    action()
+    wait_for(condition, what, 30)
 
 
 def wait_for(condition: Callable[[], T | None], what: str, seconds: float, pause: float = 0.2) -> T:

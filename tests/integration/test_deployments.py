@@ -25,7 +25,7 @@ from tasks.deploy import AUTOMATIONS, DEPLOYMENTS, apply_automation, read_automa
 from tasks.parameters import TrainingParameters
 from tasks.publish import EVENT
 from tests.conftest import ROOT, RunFlow, data_files, manifest_of
-from tests.integration.platform import Platform, deploy, prefect, wait_for
+from tests.integration.platform import Platform, deploy, prefect, repeat_until, three_times, wait_for
 from tests.integration.processes import n_records
 
 NAMES = [
@@ -134,6 +134,8 @@ def test_deployments_are_what_the_file_says(platform: Platform) -> None:
         found = platform.client.read_deployment_by_name(name)
         assert (found.tags, found.description) == (entry["tags"], entry["description"])
         assert found.work_pool_name == "playlists"
+        (step,) = found.pull_steps
+        assert list(step.values()) == [{"directory": "{{ $PLAYLISTS_HOME }}"}]  # each worker's own
         assert found.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
         assert found.global_concurrency_limit is not None and found.global_concurrency_limit.limit == 1
         assert found.concurrency_options is not None
@@ -159,11 +161,16 @@ def test_the_week_starts_with_a_run(platform: Platform) -> None:
     assert len(set(moments)) >= 3
 
 
+@three_times
 def test_a_run_from_the_command_line_completes_and_starts_recommendations(platform: Platform, reference: Path) -> None:
     storage = platform.storage("plain")
     options = [
         word
-        for option in ("storage=plain", 'sample={"n_playlists": 24}', 'features={"audio": "minmax", "embeddings": 8}')
+        for option in (
+            f"storage={storage.name}",
+            'sample={"n_playlists": 24}',
+            'features={"audio": "minmax", "embeddings": 8}',
+        )
         for word in ("-p", option)
     ]
     done = prefect(
@@ -205,14 +212,21 @@ def test_only_deployments_and_publish_run_start_recommendations(
         runs = platform.runs("recommend-tracks/after-training")
         return [run for run in runs if run.parameters["storage"] == str(storage)]
 
+    def published() -> set[str]:
+        return {run.parameters["run"] for run in started()}
+
     assert publish_run(storage=storage.name, run="previous") == f"{first} is the champion now."
-    wait_for(lambda: len(started()) == 1, "recommendations of the first", 60)
+    repeat_until(
+        lambda: publish_run(storage=storage.name, run=first), lambda: published() == {first}, "recommendations"
+    )
     rollback = platform.client.read_deployment_by_name("publish-run/manual").id
-    parameters = {"storage": str(storage), "run": "previous"}
-    platform.client.create_flow_run_from_deployment(rollback, parameters=parameters)
-    wait_for(lambda: len(started()) == 2, "recommendations of the second", 60)
-    assert {run.parameters["run"] for run in started()} == {first, second}
-    wait_for(lambda: announced(platform, storage) == ["command", "hand", "hand"], "the announcements", 60)
+    parameters = {"storage": str(storage), "run": second}
+    repeat_until(
+        lambda: platform.client.create_flow_run_from_deployment(rollback, parameters=parameters),
+        lambda: published() == {first, second},
+        "recommendations of the second",
+    )
+    assert set(announced(platform, storage)) == {"command", "hand"}
     for run in started():
         platform.wait(run.id, "Completed")
 
@@ -243,6 +257,7 @@ def test_a_bad_parameter_is_refused_with_its_name(platform: Platform, parameter:
     assert said in " ".join(done.stdout.split())
 
 
+@three_times
 def test_a_killed_run_crashes_and_a_new_one_resumes(platform: Platform, notices: list[str], reference: Path) -> None:
     """The killed run is one that automations started: its crash is reported, and starts nothing again."""
     storage, n_restarted = platform.storage("killed"), len(platform.runs("train-playlists/resume"))
@@ -259,6 +274,7 @@ def test_a_killed_run_crashes_and_a_new_one_resumes(platform: Platform, notices:
     assert len(platform.runs("train-playlists/resume")) == n_restarted + 1
 
 
+@three_times
 def test_worker_and_run_die_together_and_the_run_is_crashed_and_started_again(
     platform: Platform, notices: list[str], reference: Path
 ) -> None:
