@@ -108,6 +108,7 @@ def close_training(run: Run, store: Storage, about: dict[str, Any]) -> Manifest:
 
 
 def _write_with_report(manifest: Manifest, store: Storage) -> Manifest:
+    manifest = manifest.model_copy(update={"seconds": _seconds_since(manifest.started)})
     try:
         store.files.write(f"{manifest.folder}/report.html", render_report(manifest, store).encode())
     except OSError as error:

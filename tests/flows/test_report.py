@@ -119,6 +119,8 @@ def test_the_page_loads_nothing(hostile: Path) -> None:
 
 def test_the_report_says_what_ran_and_what_came_out(reference: Path) -> None:
     manifest, text = manifest_of(reference), one_line(open_page(report_of(reference)).text())
+    (seconds,) = re.findall(r" UTC · ([\d.]+) s · ", text)
+    assert 0 < float(seconds) <= manifest["seconds"] + 0.05
     for recommender in ("model", "same_artist_album", "item_knn", "popularity"):
         for metric in ("ndcg_at_500", "cold_ndcg_at_500", "warm_ndcg_at_500"):
             assert f"{manifest['metrics'][recommender][metric]['mean']:.3f}" in text
