@@ -104,4 +104,4 @@ def test_an_empty_table_is_one_sentence(run_flow: RunFlow, tmp_path: Path) -> No
     empty.to_parquet(tmp_path / "source" / "tracks_headers.parquet")
     manifest = run_flow(tmp_path / "storage", source=source)
     assert manifest["status"] == "failed"
-    assert "no playlist of source" in manifest["message"] and "features of 0 tracks" in manifest["message"]
+    assert "no playlist of source" in manifest["message"] and "tracks_headers 0 tracks" in manifest["message"]
