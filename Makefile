@@ -21,7 +21,7 @@ demo: server  ## train on the bundled playlists against a local Prefect server, 
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m flows.train_playlists $(ARGS)
 
 test: .venv/ready  ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 chaos: server  ## kill runs at random moments and compare what the next ones leave; KILLS=20 of them
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tests.integration.chaos $(KILLS)

@@ -43,10 +43,10 @@ class Run:
         if _is_missing(inputs):
             return None
         future = self._runner.submit(task, inputs)
-        (result,) = self._settle(_stage(task, inputs), {_name(task, inputs): future})
+        (result,) = self._settle(stage_of(task, inputs), {_name(task, inputs): future})
         if not future.state.is_completed():
             raise _failure(_name(task, inputs), future.state)
-        self.results[_stage(task, inputs)] = result
+        self.results[stage_of(task, inputs)] = result
         return result
 
     def each(self, task: Task[..., Any], over: dict[str, list[Any]], **inputs: Any) -> list[Any]:
@@ -62,8 +62,8 @@ class Run:
         futures = self._runner.map(task, mapped | static) if ready else []
         items = [inputs | {name: values[i] for name, values in over.items()} for i in ready]
         named = {_name(task, item): future for item, future in zip(items, futures, strict=True)}
-        results = dict(zip(ready, self._settle(_stage(task, inputs), named), strict=True))
-        self.results.setdefault(_stage(task, inputs), []).extend(results.values())  # a stage may come once per C
+        results = dict(zip(ready, self._settle(stage_of(task, inputs), named), strict=True))
+        self.results.setdefault(stage_of(task, inputs), []).extend(results.values())  # a stage may come once per C
         return [results.get(i) for i in range(length)]
 
     def _settle(self, stage: str, futures: dict[str, PrefectFuture[Any]]) -> list[Any]:
@@ -100,7 +100,8 @@ class Run:
         return [record.metadata.storage_key for record in records if record.metadata.serializer.type == "reference"]
 
 
-def _stage(task: Task[..., Any], inputs: dict[str, Any]) -> str:
+def stage_of(task: Task[..., Any], inputs: dict[str, Any]) -> str:
+    """The key of a stage in results and counts: the task, and the fold if it has one."""
     name = task.name.replace("-", "_")
     return f"{name}_{inputs['fold']}" if "fold" in inputs else name
 

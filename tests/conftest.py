@@ -42,6 +42,13 @@ SMALL: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Among the processes of pytest-xdist, one alone gets the tests that need the server or what was made with it."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("server"))
+
+
 ALWAYS_COMPUTED = {"read_snapshot", "decide_publication"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def test_sizes(path: Path) -> None:
 def test_no_other_folder_at_the_top() -> None:
     tracked = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
     assert {name for name in tracked if not name.endswith(".egg-info")} - {"store"} == FOLDERS
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "benchmarks").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_benchmarks_find_what_they_import(path: Path) -> None:
+    """Nothing else executes them before somebody wants a figure."""
+    importlib.import_module(f"tests.benchmarks.{path.stem}")
 
 
 def test_the_lock_file_has_hashes_and_no_address() -> None:

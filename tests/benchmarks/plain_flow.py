@@ -16,31 +16,35 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
-from flows.train_playlists import train_and_evaluate
-from tasks.parameters import EvaluationParameters, FeatureParameters, SampleParameters, TrainingParameters
-from tasks.runs import Run
+from flows.train_playlists import train_playlists
+from tasks.parameters import TrainingParameters
+from tasks.runs import stage_of
 from tests.conftest import SAMPLE_WAREHOUSE
 
 
 class Calls:
-    """Stands in for `Run`: executes a stage at once and remembers nothing but the number of calls."""
+    """Stands in for `Run`: executes a stage at once and remembers nothing but its result and the number of calls."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.n, self.progress, self._pool = 0, self, pool
+        self.n, self.results, self.progress, self._pool = 0, {}, self, pool
 
     def expect(self, n_tasks: int) -> None:
         pass
 
     def one(self, task: Any, **inputs: Any) -> Any:
         self.n += 1
-        return function_of(task)(**inputs)
+        self.results[stage_of(task, inputs)] = result = function_of(task)(**inputs)
+        return result
 
     def each(self, task: Any, over: dict[str, list[Any]], **inputs: Any) -> list[Any]:
         over = over | {"number": list(range(len(next(iter(over.values())))))}
         items = [dict(zip(over, values, strict=True)) for values in zip(*over.values(), strict=True)]
         self.n += len(items)
-        return list(self._pool.map(lambda item: function_of(task)(**inputs, **item), items))
+        results = list(self._pool.map(lambda item: function_of(task)(**inputs, **item), items))
+        self.results.setdefault(stage_of(task, inputs), []).extend(results)
+        return results
 
 
 def function_of(task: Any) -> Callable[..., Any]:
@@ -49,11 +53,13 @@ def function_of(task: Any) -> Callable[..., Any]:
 
 
 def main(storage: str, batch_size: str) -> None:
-    groups = [SampleParameters(), FeatureParameters(), TrainingParameters(batch_size=int(batch_size))]
     began = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        calls: Run | Any = Calls(pool)
-        train_and_evaluate(calls, str(SAMPLE_WAREHOUSE), storage, *groups, EvaluationParameters())
+        calls = Calls(pool)
+        with patch("flows.train_playlists.execute_run", lambda stages, **_: stages(calls)):
+            train_playlists.fn(
+                source=str(SAMPLE_WAREHOUSE), storage=storage, training=TrainingParameters(batch_size=int(batch_size))
+            )
     print(json.dumps({"seconds": time.perf_counter() - began, "calls": calls.n}))
 
 
