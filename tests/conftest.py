@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Among the processes of pytest-xdist, one alone gets the tests that need the server or what was made with it."""
     for item in items:
