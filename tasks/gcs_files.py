@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import google_crc32c
+from fsspec.asyn import sync
+from gcsfs.core import upload_chunk
 
 from tasks.errors import InputError
 from tasks.files import ConflictError, DamagedFileError, StoredFile, inside
@@ -23,6 +25,7 @@ from tasks.references import FileRef
 NAME = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])((?:/(?!\.{1,2}(?:/|$))[\w.=+@~-]+)*)/?", re.ASCII)
 PIECE = 16 * 2**20  # bytes in memory at a time: what is larger goes piece by piece
 N_UPLOADS = 3
+CONTENT_TYPE = "application/octet-stream"
 
 
 class GcsFiles:
@@ -157,7 +160,10 @@ class GcsFiles:
         fault = ""
         for _ in range(N_UPLOADS):
             try:
-                stored = self._upload(path, content)
+                if isinstance(content, Path):
+                    stored = self._upload_pieces(path, content, crc32c)
+                else:
+                    stored = self._upload(path, content)
             except RefusedError as error:
                 fault = str(error)
                 continue
@@ -166,18 +172,30 @@ class GcsFiles:
             fault = f"{stored['size']} of {size} bytes, or others"
         raise OSError(f"{self._uri}/{path} does not arrive whole in {N_UPLOADS} uploads ({fault}).")
 
-    def _upload(self, path: str, content: bytes | Path, **conditions: str) -> dict[str, Any]:
-        """Upload content, or a local file piece by piece; returns the metadata of what is stored now."""
-        if isinstance(content, Path):
-            with plain_errors(self._uri):
-                connect().put_file(str(content), f"{self._bucket}/{self._key(path)}", chunksize=PIECE)
-            return self._metadata(path)
+    def _upload_pieces(self, path: str, local: Path, crc32c: str) -> dict[str, Any]:
+        """Upload a local file piece by piece; returns the metadata of what is stored now.
+
+        As with one request, other content than this crc32c's is refused when the last piece is there.
+        """
+        size = local.stat().st_size
+        with plain_errors(self._uri), local.open("rb") as stream:
+            fs = connect()
+            about = {"name": self._key(path), "crc32c": crc32c}
+            url = fs.base.replace("/storage/", "/upload/storage/") + "b/{}/o"
+            headers, _ = fs.call("POST", url, self._bucket, uploadType="resumable", json=about)
+            for start in range(0, size, PIECE):
+                piece = stream.read(PIECE)
+                stored = sync(fs.loop, upload_chunk, fs, headers["Location"], piece, start, size, CONTENT_TYPE)
+        return dict(stored)
+
+    def _upload(self, path: str, content: bytes, **conditions: str) -> dict[str, Any]:
+        """Upload content in one request; returns the metadata of what is stored now."""
         boundary = secrets.token_hex(16)
         # The one form of upload whose conditions emulators check too. gcsfs's own knows no generation but 0.
         # Other content than this crc32c's is refused: it never stands under the name.
         metadata = {"name": self._key(path), "crc32c": as_text(google_crc32c.Checksum(content))}
         about = f"Content-Type: application/json\r\n\r\n{json.dumps(metadata)}"
-        head = f"--{boundary}\r\n{about}\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        head = f"--{boundary}\r\n{about}\r\n--{boundary}\r\nContent-Type: {CONTENT_TYPE}\r\n\r\n"
         with plain_errors(self._uri):
             fs = connect()
             stored: dict[str, Any] = fs.call(

@@ -90,7 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in HOP_BY_HOP:
-                self.send_header(name, value)
+                own = urlsplit(self.server.url).netloc  # what an answer sends the client on to comes through here too
+                self.send_header(name, value.replace(self.server.target, own) if name == "Location" else value)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         self.wfile.write(content)
