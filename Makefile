@@ -20,8 +20,8 @@ help:  ## list these commands
 demo: server  ## train on the bundled playlists against a local Prefect server, and say where the report is
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m flows.train_playlists $(ARGS)
 
-test: .venv/ready  ## run all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+test: .venv/ready  ## run all tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: server  ## kill runs at random moments and compare what the next ones leave; KILLS=20 of them
 	@PREFECT_API_URL=$${PREFECT_API_URL:-$(LOCAL_API)} $(BIN)/python -m tests.integration.chaos $(KILLS)

@@ -25,7 +25,7 @@ from tasks.server import answers
 
 OPTIONS = cyclopts.Parameter(negative_iterable=())  # no --training.empty-regularization
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-PATIENCE_SECONDS = 30.0  # a server may be restarted under a run
+PATIENCE_SECONDS = 30.0  # a server may be busy, or be restarted under a run
 
 
 def run_command(flow: Flow[..., Any]) -> None:
@@ -86,7 +86,7 @@ def _check_server() -> None:
         # Prefect's own server would report to its makers.
         os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
         print("no PREFECT_API_URL: a temporary Prefect server starts for this run", file=sys.stderr)
-    elif not answers(url):
+    elif not answers(url, PATIENCE_SECONDS):
         sys.exit(
             f"no Prefect server answers at PREFECT_API_URL={url}: start it (make server), correct the address (it ends "
             "in /api), or unset the variable."

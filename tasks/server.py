@@ -21,10 +21,10 @@ STOP_SECONDS = 30
 SERVER_COMMANDS = ("prefect server start", "prefect.server.api.server:create_app")
 
 
-def answers(api_url: str) -> bool:
-    """Whether a Prefect server answers at this address."""
+def answers(api_url: str, seconds: float = 5.0) -> bool:
+    """Whether a Prefect server answers at this address within so many seconds."""
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=5) as response:  # noqa: S310  # the user's own address
+        with urllib.request.urlopen(f"{api_url}/health", timeout=seconds) as response:  # noqa: S310  # the user's own address
             return response.read(16).strip() == b"true"
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)  # a server that wants to know who asks

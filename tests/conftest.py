@@ -1,4 +1,4 @@
-"""One Prefect server and one reference run serve the whole session; both are real."""
+"""One Prefect server and one reference run serve all tests of a process; both are real."""
 
 from __future__ import annotations
 
@@ -40,14 +40,6 @@ SMALL: dict[str, Any] = {
     "features": FeatureParameters(audio="minmax", embeddings=8),
     "training": TrainingParameters(batch_size=8),
 }
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Among the processes of pytest-xdist, one alone gets the tests that need the server or what was made with it."""
-    for item in items:
-        if "server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("server"))
 
 
 ALWAYS_COMPUTED = {"read_snapshot", "decide_publication"}

@@ -104,7 +104,6 @@ def test_the_page_allows_no_script_even_if_one_came_in(hostile: Path, tmp_path: 
     assert any("Content Security Policy" in line for line in page.console)
 
 
-@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("name", ["hostile", "reference"])
 def test_a_phone_need_not_scroll_sideways(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     content, view = widths(report_of(request.getfixturevalue(name)), 390, tmp_path)

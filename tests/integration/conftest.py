@@ -1,4 +1,4 @@
-"""One deployed server and one worker serve all tests of this folder."""
+"""One deployed server and one worker serve all tests of a process."""
 
 from __future__ import annotations
 

@@ -305,9 +305,9 @@ def test_worker_and_run_die_together_and_the_run_is_crashed_and_started_again(
 def test_a_cancelled_run_keeps_what_it_says_it_completed(platform: Platform) -> None:
     storage = platform.storage("cancelled")
     parameters = {
-        "sample": {"n_playlists": 150},
+        "sample": {"n_playlists": 90},
         "features": {},
-        "training": {"batch_size": 5},
+        "training": {"batch_size": 3},
         "compute": {"workers": 1},
     }
     run_id = platform.start("train-playlists/manual", "cancelled", **parameters)
