@@ -27,6 +27,12 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             yield team
 
 
+def test_the_pages_are_where_the_image_s_user_may_write(team: Team) -> None:
+    """Prefect would unpack them beside its own code, which he may not."""
+    assert (team.home / "ui" / "v2" / "index.html").exists()
+    assert "UI will not be available" not in (team.home / "server.log").read_text()
+
+
 def test_deploy_work_and_watch_with_the_password(team: Team, reference: Path) -> None:
     done = team.run("deploy")
     assert done.returncode == 0, done.stdout + done.stderr
