@@ -17,7 +17,7 @@ from tasks.explain_playlist import explain_playlist
 from tasks.lifecycle import execute_run
 from tasks.load_recommendations import load_recommendations
 from tasks.parameters import ComputeParameters
-from tasks.past_runs import ModelRun, find_models
+from tasks.past_runs import ModelRun, find_models, require_runs
 from tasks.playlist_view import as_markdown, as_table
 from tasks.recommend import find_model_run, recommend_batch
 from tasks.recommendation_run import close_recommendations
@@ -54,6 +54,10 @@ def recommend_tracks(
         return Failed(message=f"playlist {playlist!r} is only shown: leave out the destination, or the playlist.")
     if playlist:
         return show_playlist(storage, run, playlist, top or FEW)
+    try:
+        require_runs(storage)
+    except InputError as error:
+        return Failed(message=str(error))
     return execute_run(
         lambda stages: recommend_all(stages, storage, run, top or MANY, destination),
         storage=storage,

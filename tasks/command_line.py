@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from inspect import signature
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import cyclopts
@@ -45,7 +47,9 @@ def run_command(flow: Flow[..., Any]) -> None:
     except cyclopts.CycloptsError as error:
         sys.exit("\n".join(_mistakes(app, flow.fn, sys.argv[1:])) or _sentence(error, sys.argv[1:]))
     if command is not flow.fn:  # --help or --version
-        command(*bound.args, **bound.kwargs)
+        with _whole_output():
+            command(*bound.args, **bound.kwargs)
+            sys.stdout.flush()
         return
     _quieten_console()
     _check_server()
@@ -58,11 +62,20 @@ def run_command(flow: Flow[..., Any]) -> None:
         _leave(_lost_server(PREFECT_API_URL.value()), 1)
     if not state.is_completed():
         sys.exit(f"{flow.name}: {state.message}")
-    try:
+    with _whole_output("the run is complete, but "):
         print(state.result(), flush=True)
+
+
+@contextmanager
+def _whole_output(before: str = "") -> Iterator[None]:
+    """Exit with a sentence if what is printed does not arrive."""
+    if sys.stdout is None:
+        sys.exit(f"{before}standard output is closed.")
+    try:
+        yield
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is flushed there at the end
-        sys.exit(f"the run is complete, but standard output cannot be written ({error.strerror}).")
+        sys.exit(f"{before}standard output cannot be written ({error.strerror}).")
 
 
 def _require_text(tokens: list[str]) -> None:
@@ -128,7 +141,7 @@ def _mistakes(app: cyclopts.App, fn: Callable[..., Any], tokens: list[str]) -> I
     """What is wrong with each option, tried one by one: parsing them together stops at the first."""
     required = [name for name, parameter in signature(fn).parameters.items() if parameter.default is parameter.empty]
     starts = [i for i, token in enumerate(tokens) if i == 0 or token.startswith("--")]
-    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+    for start, end in pairwise([*starts, len(tokens)]):
         option = tokens[start:end]
         others = [f"--{name.replace('_', '-')}=any" for name in required]
         others = [other for other in others if other.split("=")[0] != option[0].split("=")[0]]
@@ -140,7 +153,9 @@ def _mistakes(app: cyclopts.App, fn: Callable[..., Any], tokens: list[str]) -> I
 
 def _sentence(error: cyclopts.CycloptsError, option: list[str]) -> str:
     if isinstance(error, cyclopts.RepeatArgumentError):
-        return f"{option[0]}: given more than once, or beside its opposite (--no-…): give it once. See --help."
+        return (
+            f"{error.token.keyword}: given more than once, or beside its opposite (--no-…): give it once. See --help."
+        )
     if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"{' '.join(error.unused_tokens or [])}: not an option; options begin with --. See --help."
     if not isinstance(error.__cause__, ValidationError):

@@ -24,7 +24,7 @@ SERVER_COMMANDS = ("prefect server start", "prefect.server.api.server:create_app
 def answers(api_url: str, seconds: float = 5.0) -> bool:
     """Whether a Prefect server answers at this address within so many seconds."""
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=seconds) as response:  # noqa: S310  # the user's own address
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=seconds) as response:  # noqa: S310  # the user's own address
             return response.read(16).strip() == b"true"
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)  # a server that wants to know who asks
@@ -42,10 +42,13 @@ def start(port: str) -> str:
         port = local[1]
     elif chosen:
         raise SystemExit(
-            f"PREFECT_API_URL is {chosen!r}, where no server answers: start it there or unset the variable."
+            f"PREFECT_API_URL is {chosen!r}, where no server answers: start it there, correct the "
+            "address (it ends in /api), or unset the variable."
         )
-    if not (port.isdecimal() and 0 < int(port) < 65536):
-        raise SystemExit(f"SERVER_PORT is {port!r}: it must be a number from 1 to 65535.")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise SystemExit(
+            f"{'PREFECT_API_URL' if chosen else 'SERVER_PORT'} names port {port!r}: it must be from 1 to 65535."
+        )
     if pid := _running_server():
         raise SystemExit(
             f"a Prefect server of this folder runs already (process {pid}), but not at {api_url}: make stop ends it, "
@@ -143,5 +146,17 @@ def _command(pid: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout  # noqa: S603  # a number
 
 
+def main(words: list[str]) -> str:
+    """Do what the command line says, and return what to tell."""
+    match words:
+        case ["start"]:
+            return start("4200")
+        case ["start", port]:
+            return start(port)
+        case ["stop"]:
+            return stop()
+    raise SystemExit(f"{' '.join(words)!r} is no command: say start, start PORT or stop.")
+
+
 if __name__ == "__main__":
-    print(stop() if sys.argv[1:2] == ["stop"] else start(*sys.argv[2:3] or ["4200"]))
+    print(main(sys.argv[1:]))

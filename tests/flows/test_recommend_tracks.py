@@ -173,6 +173,11 @@ def test_a_run_that_is_not_there_is_one_sentence(name: str, served: tuple[Path, 
     assert name.removeprefix("runs/") in said and ("no run is called" in said or "has no finished run" in said)
 
 
+def test_a_misspelt_storage_is_not_created(tmp_path: Path, server: dict[str, str]) -> None:
+    assert "has no runs: correct its name" in message(storage=str(tmp_path / "misspelt"))
+    assert not (tmp_path / "misspelt").exists()
+
+
 def test_a_storage_that_is_a_file_is_one_sentence(tmp_path: Path, server: dict[str, str]) -> None:
     (tmp_path / "file").write_text("x")
     for options in ({}, {"playlist": "any"}):

@@ -138,8 +138,21 @@ def test_a_reader_that_went_away_does_not_undo_the_run(server: dict[str, str], s
 
 
 def test_an_option_given_twice(server: dict[str, str], tmp_path: Path) -> None:
-    said = sentence(command(server, "--storage", str(tmp_path), "--storage", str(tmp_path)))
-    assert "--storage" in said
+    said = sentence(command(server, "--sample.seed", "1", "--storage", str(tmp_path), "--storage", str(tmp_path)))
+    assert said.startswith("--storage: given more than once")
+
+
+@pytest.mark.parametrize("flow", ["publish_run", "load_warehouse"])
+def test_a_required_option_left_out(flow: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"flows.{flow}"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "requires an argument" in sentence(done)
+
+
+def test_help_that_cannot_be_written() -> None:
+    command_line = [sys.executable, "-m", "flows.train_playlists", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command_line, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "standard output cannot be written (No space left on device).\n")
 
 
 def test_a_source_without_eligible_playlists(server: dict[str, str], tmp_path: Path) -> None:

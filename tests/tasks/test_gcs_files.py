@@ -256,13 +256,16 @@ def test_a_damaged_piece_is_noticed_and_all_are_sent_again(
 ) -> None:
     (tmp_path / "part").write_bytes(b"123456789")
     pieces: list[bytes] = []
-    upload = gcs_files.upload_chunk
+    request = GCSFileSystem._request
 
-    async def spoil(fs: Any, location: str, piece: bytes, *about: Any) -> Any:
-        pieces.append(piece)
-        return await upload(fs, location, b"X" * len(piece) if len(pieces) <= n_spoilt else piece, *about)
+    async def spoil(self: GCSFileSystem, *args: Any, **options: Any) -> Any:
+        if "Content-Range" in (options.get("headers") or {}):
+            pieces.append(options["data"])
+            if len(pieces) <= n_spoilt:
+                options["data"] = b"X" * len(options["data"])
+        return await request(self, *args, **options)
 
-    monkeypatch.setattr(gcs_files, "upload_chunk", spoil)
+    monkeypatch.setattr(GCSFileSystem, "_request", spoil)
     monkeypatch.setattr(gcs_files, "PIECE", 5)
     n_spoilt = 1
     files.publish(tmp_path / "part", NINE_DIGITS)

@@ -43,6 +43,15 @@ def test_a_server_is_started_once_and_stopped(tmp_path: Path) -> None:
     assert server(tmp_path, "stop").stdout == "No server of this folder runs in the background.\n"
 
 
+@pytest.mark.parametrize(
+    "words", [["frobnicate"], ["start", "1", "2"], ["stop", "now"], ["start", "٤٢"], ["start", "0"], []]
+)
+def test_what_is_no_command_starts_nothing(words: list[str], tmp_path: Path) -> None:
+    done = server(tmp_path, *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert not (tmp_path / "server.log").exists()
+
+
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
