@@ -153,6 +153,9 @@ def test_help_that_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command_line, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "standard output cannot be written (No space left on device).\n")
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command_line]
+    done = subprocess.run(closed, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "standard output is closed.\n")
 
 
 def test_a_source_without_eligible_playlists(server: dict[str, str], tmp_path: Path) -> None:
